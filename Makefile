@@ -1,0 +1,63 @@
+# `make` alone explains the commands.  `demo` and `test` need only Python, pip and make.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench system-deps clean
+
+help:
+	@echo 'tunnelkit: what make can do'
+	@echo
+	@echo '  make demo          run the whole system on this machine: a call is intercepted, a broker'
+	@echo '                     is killed in mid-download, nothing is lost (a few minutes)'
+	@echo '  make test          check style and types, run all tests; ends with the list of what was'
+	@echo '                     skipped for want of a program, and how to get it'
+	@echo '  make lint          only the style and type checks of `make test`'
+	@echo '  make bench         measure speed against other tunnels (see docs/performance.md)'
+	@echo '  make system-deps   install the Debian programs that some tests and the benchmarks run'
+	@echo '  make clean         remove .venv and everything that was built'
+	@echo
+	@echo '  PYTHON=python3.13 make test     use another Python (3.11 or newer)'
+	@echo '  WORKERS=0 make test             run the tests in one process'
+	@echo '  make test ARGS="-k broker -x"   hand options to pytest'
+	@echo
+	@echo 'Python packages go to .venv, made once and brought up to date when setup.cfg changes.'
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks spine $(ARGS)
+
+system-deps:
+	@bash .ci/system-deps
+
+clean:
+	rm -rf $(VENV) .bench build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say which extra is installed, and are stale once the list of dependencies changes.
+$(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-%: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'error: $(PYTHON) is missing or older than 3.11: try PYTHON=python3.13 make ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo 'error: cannot make $(VENV); on Debian: apt-get install python3-venv' >&2; exit 1; }
