@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -126,20 +126,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.trio(run=run), append=False)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Give each example of a Trio property test its deadline: pytest-trio runs these otherwise."""
     handle = getattr(getattr(item, "obj", None), "hypothesis", None)
     inner = getattr(handle, "inner_test", None)
-    if handle is None or not inspect.iscoroutinefunction(inner):
-        return
-    seconds = _deadline_of(item)
+    # Once pytest-trio has wrapped it, for the first set of parameters, it is no coroutine function.
+    if handle is not None and inspect.iscoroutinefunction(inner):
+        seconds = _deadline_of(item)
 
-    @functools.wraps(inner)
-    async def bounded(*args: Any, **kwargs: Any) -> Any:
-        return await _within_deadline(seconds, functools.partial(inner, *args, **kwargs))
+        @functools.wraps(inner)
+        async def bounded(*args: Any, **kwargs: Any) -> Any:
+            return await _within_deadline(seconds, functools.partial(inner, *args, **kwargs))
 
-    handle.inner_test = bounded
+        handle.inner_test = bounded
+    yield
 
 
 # --- skips ---------------------------------------------------------------------------------
