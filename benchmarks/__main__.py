@@ -1,0 +1,134 @@
+"""`python -m benchmarks spine`: measure, print a table, write JSON.
+
+Exit codes: 0 everything asked for was measured, targets met or not; 1 something could not be
+measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.cases import CASES, SUBJECTS, Settings
+from benchmarks.processes import BenchmarkError, open_fleet
+from benchmarks.report import Report, print_report, write_json
+from benchmarks.spine import Plan, run_spine
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json: the folder of {options.json} does not exist")
+    cases = [case for case in CASES if not options.only or case.name in options.only]
+    make_settings = Settings.quick if options.quick else Settings.full
+    plan = Plan(cases, options.subjects, make_settings(options.rounds), options.quick)
+    return trio.run(_run, plan, options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the programs of this project beside HAProxy and a yamux relay.",
+        epilog="benchmarks/README.md says what each case is and how to read the table.",
+    )
+    spine = parser.add_subparsers(required=True, metavar="BENCHMARK").add_parser(
+        "spine", help="requests, new connections and bytes through entry, link and exit"
+    )
+    names = ",".join(case.name for case in CASES)
+    spine.add_argument("--quick", action="store_true", help="two rounds of 1 s, within 100 s")
+    spine.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    spine.add_argument(
+        "--only",
+        type=_list_of([case.name for case in CASES]),
+        metavar="CASE,..",
+        help=f"cases to run: {names}",
+    )
+    spine.add_argument(
+        "--subjects",
+        type=_list_of(SUBJECTS),
+        default=list(SUBJECTS),
+        metavar="SUBJECT,..",
+        help=f"subjects to measure: {','.join(SUBJECTS)}",
+    )
+    spine.add_argument("--rounds", type=_positive, metavar="N", help="5, or 2 with --quick")
+    return parser
+
+
+def _list_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a reader of comma-separated names that are all in `known`."""
+
+    def read(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            words = f"unknown: {', '.join(unknown) or '(none given)'}"
+            raise argparse.ArgumentTypeError(f"{words}; choose from {', '.join(known)}")
+        return names
+
+    return read
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least one round is needed")
+    return number
+
+
+async def _run(plan: Plan, json_path: Path | None) -> int:
+    """Measure under a watch for signals; whatever happens, leave no process and no file."""
+    errors = Console(stderr=True)
+    stopped_by: list[int] = []
+    report: Report | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_watch_signals, nursery.cancel_scope, stopped_by)
+        report = await _measure(plan, errors)
+        nursery.cancel_scope.cancel()
+    if stopped_by:
+        errors.print("stopped; all processes have been ended")
+        return 128 + stopped_by[0]
+    if report is None:
+        return 1
+    print_report(report, Console(width=None if sys.stdout.isatty() else 150))
+    if json_path is not None:
+        write_json(report, json_path)
+    return 1 if report.failures or report.skipped else 0
+
+
+async def _measure(plan: Plan, errors: Console) -> Report | None:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        try:
+            with Progress(*columns, console=errors, transient=True) as progress:
+                async with open_fleet(Path(folder)) as fleet:
+                    return await run_spine(plan, fleet, progress)
+        except* BenchmarkError as group:
+            for error in group.exceptions:
+                errors.print(f"[red]error:[/] {error}", highlight=False)
+    return None
+
+
+async def _watch_signals(
+    scope: trio.CancelScope,
+    stopped_by: list[int],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+        task_status.started()
+        async for number in received:
+            stopped_by.append(number)
+            scope.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

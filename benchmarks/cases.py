@@ -1,0 +1,159 @@
+"""What is measured: cases, loads, routes, and the order of the measurements (no I/O).
+
+How it works
+------------
+A *case* of the report compares subjects under one *load*.  A *route* is one running set of
+processes between the load generator and the target.  Our program has three routes (a direct
+link, through a broker, intercept off); each peer has one, because a peer has no notion of a
+broker.  A peer's route under one load is therefore measured once a round and used by every case
+with that load: `rps_32`, `broker_rps_32` and `pass_rps_32` compare with the same figures of
+HAProxy, taken within seconds of ours.
+
+Rounds interleave the routes (A B C, then B C A, ...), so that a slow minute of a shared machine
+touches all of them and no route always runs first after an idle moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "CASES",
+    "LOADS",
+    "PEERS",
+    "SUBJECTS",
+    "Case",
+    "Kind",
+    "Load",
+    "Measurement",
+    "Settings",
+    "needed_measurements",
+    "round_order",
+    "route_of",
+    "subjects_of",
+]
+
+OURS = "ours"
+PEERS = ("direct", "haproxy", "yamux")
+SUBJECTS = (OURS, *PEERS)
+
+
+class Kind(StrEnum):
+    """What a load counts, and so which tool makes it."""
+
+    REQUESTS = "requests"
+    CONNECTIONS = "connections"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One way of pressing on a route."""
+
+    name: str
+    kind: Kind
+    connections: int
+
+    @property
+    def unit(self) -> str:
+        """The unit of the figure that this load yields."""
+        return {"requests": "requests/s", "connections": "connections/s"}.get(self.kind, "Gbit/s")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the report: our route and the peers that it is compared with, under one load."""
+
+    name: str
+    load: str
+    route: str
+    peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One route under one load: what a single run of a load generator measures."""
+
+    load: str
+    route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long and how often. Seconds are whole, because wrk and iperf3 take no fractions."""
+
+    rounds: int
+    seconds: int
+    connection_seconds: int
+    """Shorter for new connections: every one of them leaves a TIME_WAIT entry for a minute."""
+    warm_up_seconds: int
+
+    @classmethod
+    def full(cls, rounds: int | None = None) -> Settings:
+        """The run whose figures are published."""
+        return cls(rounds=rounds or 5, seconds=4, connection_seconds=2, warm_up_seconds=2)
+
+    @classmethod
+    def quick(cls, rounds: int | None = None) -> Settings:
+        """A run that shows the order of magnitude, within 100 s for two rounds of all cases."""
+        return cls(rounds=rounds or 2, seconds=1, connection_seconds=1, warm_up_seconds=1)
+
+    def seconds_of(self, load: Load) -> int:
+        """How long one measurement under `load` lasts."""
+        return self.connection_seconds if load.kind is Kind.CONNECTIONS else self.seconds
+
+
+LOADS = {
+    load.name: load
+    for load in (
+        Load("rps_1", Kind.REQUESTS, 1),
+        Load("rps_32", Kind.REQUESTS, 32),
+        Load("rps_128", Kind.REQUESTS, 128),
+        Load("new_conns", Kind.CONNECTIONS, 32),
+        Load("bulk", Kind.BULK, 1),
+    )
+}
+
+CASES = (
+    *(Case(load, load, "link", PEERS) for load in LOADS),
+    *(
+        Case(f"broker_{load}", load, "broker", PEERS)
+        for load in ("rps_32", "rps_128", "new_conns", "bulk")
+    ),
+    *(Case(f"pass_{load}", load, "pass", ("direct", "haproxy")) for load in ("rps_32", "bulk")),
+)
+
+
+def route_of(case: Case, subject: str) -> str:
+    """Return the route that stands for `subject` in `case`."""
+    return case.route if subject == OURS else subject
+
+
+def subjects_of(case: Case, subjects: Collection[str]) -> list[str]:
+    """Return those of `subjects` that `case` compares, in the order of the report."""
+    return [name for name in (OURS, *case.peers) if name in subjects]
+
+
+def needed_measurements(
+    cases: Collection[Case], subjects: Collection[str]
+) -> dict[str, list[Measurement]]:
+    """Return, for each load in use, the routes to measure, each once."""
+    needed: dict[str, list[Measurement]] = {}
+    for case in cases:
+        for subject in subjects_of(case, subjects):
+            measurement = Measurement(case.load, route_of(case, subject))
+            routes = needed.setdefault(case.load, [])
+            if measurement not in routes:
+                routes.append(measurement)
+    return needed
+
+
+def round_order(needed: dict[str, list[Measurement]], round_index: int) -> list[Measurement]:
+    """Return the measurements of one round: load by load, the routes rotated by the round."""
+    order: list[Measurement] = []
+    for routes in needed.values():
+        start = round_index % len(routes)
+        order += routes[start:] + routes[:start]
+    return order

@@ -1,0 +1,91 @@
+"""The machine that a report speaks of: processor, kernel, and the version of every tool."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import trio
+
+from benchmarks.peers import find_program
+
+__all__ = ["describe_machine", "first_version"]
+
+VERSION_COMMANDS = {
+    "haproxy": ("haproxy", "-v"),
+    "nginx": ("nginx", "-v"),
+    "wrk": ("wrk", "-v"),
+    "iperf3": ("iperf3", "--version"),
+    "go": ("go", "version"),
+    "yamux": ("dpkg-query", "-W", "-f", "${Version}", "golang-github-hashicorp-yamux-dev"),
+}
+
+KERNEL_SETTINGS = ("ip_local_port_range", "tcp_tw_reuse", "tcp_max_tw_buckets")
+"""What decides how many new connections a second a machine can make on loopback."""
+
+
+def first_version(text: str) -> str:
+    """Return the first thing in `text` that looks like a version, or "" if there is none."""
+    found = re.search(r"\d+\.\d+[^\s,;)]*", text)
+    return found.group() if found else ""
+
+
+async def describe_machine() -> dict[str, object]:
+    """Return what a reader needs to judge the figures; "" stands for what is not installed.
+
+    Cancellation: atomic.
+    """
+    facts: dict[str, object] = {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "system": _system_name(),
+        "python": platform.python_version(),
+        "trio": _package_version("trio"),
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+    for name, command in VERSION_COMMANDS.items():
+        facts[name] = await _tool_version(command)
+    for name in KERNEL_SETTINGS:
+        path = Path("/proc/sys/net/ipv4") / name
+        facts[name] = " ".join(path.read_text().split()) if path.exists() else ""
+    return facts
+
+
+async def _tool_version(command: Sequence[str]) -> str:
+    program = find_program(command[0])
+    if program is None:
+        return ""
+    # Some print their version to standard error, and wrk ends with exit code 1 as well.
+    done = await trio.run_process(
+        [program, *command[1:]], check=False, capture_stdout=True, stderr=subprocess.STDOUT
+    )
+    return first_version(done.stdout.decode(errors="replace"))
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
+def _system_name() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _package_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

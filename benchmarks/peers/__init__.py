@@ -1,0 +1,251 @@
+"""The servers behind every route, and the peers that we are compared with.
+
+Targets: one nginx (one worker) with a port of its own for each route, one iperf3 server for each
+route, and a decoy.  Separate ports keep the routes apart: connections in TIME_WAIT belong to one
+pair of addresses and ports, so that a round of new connections through one route never uses up
+the local ports of the next.  (nginx closes first under `Connection: close`, so that most
+TIME_WAIT entries lie on the server's side, where they block nobody; the rounds are short all the
+same.)
+
+Peers: HAProxy, one process, one thread, one hop, bytes copied (no splicing, its default); the
+yamux relay, two processes and one connection between them, once for HTTP and once for iperf3,
+because it knows one target only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from benchmarks.load import Address, wait_body
+from benchmarks.processes import BenchmarkError, Fleet, pick_ports, run_tool
+
+__all__ = [
+    "BODY",
+    "Route",
+    "Targets",
+    "build_yamux_relay",
+    "find_program",
+    "start_haproxy",
+    "start_targets",
+    "start_yamux",
+]
+
+HOST = "127.0.0.1"
+
+BODY = b"benchmark target ".ljust(612, b".")
+"""What the target answers: as long as the welcome page that nginx is usually measured with."""
+
+DECOY_BODY = b"the decoy, not the target"
+
+YAMUX_SOURCE = Path(__file__).with_name("yamux_relay.go")
+
+YAMUX_PACKAGE = Path("/usr/share/gocode/src/github.com/hashicorp/yamux")
+"""Where Debian's golang-github-hashicorp-yamux-dev puts the library."""
+
+NGINX_CONFIGURATION = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    client_body_temp_path {folder}/nginx;
+    proxy_temp_path {folder}/nginx;
+    fastcgi_temp_path {folder}/nginx;
+    uwsgi_temp_path {folder}/nginx;
+    scgi_temp_path {folder}/nginx;
+    server {{
+{listeners}
+        location / {{ return 200 "{body}"; }}
+    }}
+    server {{
+        listen {decoy};
+        location / {{ return 503 "{decoy_body}"; }}
+    }}
+}}
+"""
+
+HAPROXY_CONFIGURATION = """
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+listen web
+    bind {web}
+    server target {web_target}
+listen bulk
+    bind {bulk}
+    server target {bulk_target}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The two doors of one route. `bulk` is None where iperf3 is not installed."""
+
+    web: Address
+    bulk: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What stands behind the routes: by route, the servers that it must lead to."""
+
+    behind: Mapping[str, Route]
+    decoy: Route
+    """Servers that no intercepted connection may reach: one answers 503, one is a closed port."""
+
+
+def find_program(name: str) -> str | None:
+    """Return the path of a program, also where only root has its folder on the search path."""
+    folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+    return shutil.which(name, path=folders)
+
+
+def require_program(name: str) -> str:
+    """Return the path of a program.
+
+    Raises:
+        BenchmarkError: it is not installed.
+    """
+    path = find_program(name)
+    if path is None:
+        raise BenchmarkError(f"{name} is not installed; `make system-deps` installs it")
+    return path
+
+
+async def start_targets(fleet: Fleet, routes: Collection[str], *, bulk: bool) -> Targets:
+    """Start nginx and, with `bulk`, the iperf3 servers; each route gets ports of its own.
+
+    Raises:
+        BenchmarkError: one of them did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    ports = [Address(HOST, port) for port in pick_ports(2 * len(routes) + 2)]
+    decoy = Route(ports.pop(), ports.pop())
+    behind = {name: Route(ports.pop(), ports.pop() if bulk else None) for name in routes}
+    await _start_nginx(fleet, [route.web for route in behind.values()], decoy.web)
+    for name, route in behind.items():
+        if route.bulk is not None:
+            await _start_iperf3(fleet, f"iperf3-{name}", route.bulk)
+    return Targets(behind, decoy)
+
+
+async def _start_nginx(fleet: Fleet, listeners: Collection[Address], decoy: Address) -> None:
+    configuration = fleet.folder / "nginx.conf"
+    lines = "\n".join(f"        listen {address} backlog=4096;" for address in listeners)
+    configuration.write_text(
+        NGINX_CONFIGURATION.format(
+            folder=fleet.folder,
+            listeners=lines,
+            body=BODY.decode(),
+            decoy=decoy,
+            decoy_body=DECOY_BODY.decode(),
+        )
+    )
+    command = [require_program("nginx"), "-c", str(configuration), "-p", str(fleet.folder)]
+    child = await fleet.start("nginx", [*command, "-e", "stderr"])
+    for address in listeners:
+        child.check_alive()
+        await wait_body(address, BODY)
+    await wait_body(decoy, DECOY_BODY)
+
+
+async def _start_iperf3(fleet: Fleet, name: str, address: Address) -> None:
+    # Its ready line is waited for, and no connection made to look: it takes one for a test.
+    command = [require_program("iperf3"), "-s", "-B", address.host, "-p", str(address.port)]
+    command.append("--forceflush")
+    await fleet.start(name, command, is_ready=lambda line: "listening" in line)
+
+
+async def start_haproxy(fleet: Fleet, targets: Route) -> Route:
+    """Start HAProxy in front of `targets`.
+
+    Raises:
+        BenchmarkError: it is not installed, or did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    web, bulk = (Address(HOST, port) for port in pick_ports(2))
+    configuration = fleet.folder / "haproxy.cfg"
+    # Without iperf3 its second door leads to the web target: open, and never used.
+    bulk_target = targets.bulk or targets.web
+    configuration.write_text(
+        HAPROXY_CONFIGURATION.format(
+            web=web, web_target=targets.web, bulk=bulk, bulk_target=bulk_target
+        )
+    )
+    command = [require_program("haproxy"), "-q", "-db", "-f", str(configuration)]
+    child = await fleet.start("haproxy", command)
+    try:
+        await wait_body(web, BODY, timeout_seconds=5)
+    except BenchmarkError:
+        child.check_alive()
+        raise
+    return Route(web, bulk if targets.bulk else None)
+
+
+async def build_yamux_relay(folder: Path) -> Path:
+    """Compile the relay with Debian's Go and yamux; return the program.
+
+    Raises:
+        BenchmarkError: Go or the library is not installed, or the build failed.
+
+    Cancellation: atomic.
+    """
+    go = require_program("go")
+    _require_yamux()
+    program = folder / "yamux_relay"
+    settings = ["GO111MODULE=off", "GOPATH=/usr/share/gocode"]
+    if "GOCACHE" not in os.environ and "HOME" not in os.environ:
+        settings.append(f"GOCACHE={folder / 'go-cache'}")
+    command = ["env", *settings, go, "build", "-o", str(program), str(YAMUX_SOURCE)]
+    await run_tool(command, timeout_seconds=120)
+    return program
+
+
+def _require_yamux() -> None:
+    if not YAMUX_PACKAGE.is_dir():
+        raise BenchmarkError(
+            "golang-github-hashicorp-yamux-dev is not installed; `make system-deps` installs it"
+        )
+
+
+async def start_yamux(fleet: Fleet, targets: Route) -> Route:
+    """Build the relay and start its two processes, once for each door.
+
+    Raises:
+        BenchmarkError: something is not installed, or did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    program = str(await build_yamux_relay(fleet.folder))
+    web = await _start_yamux_pair(fleet, program, "web", targets.web)
+    bulk = None
+    if targets.bulk is not None:
+        bulk = await _start_yamux_pair(fleet, program, "bulk", targets.bulk)
+    await wait_body(web, BODY)
+    return Route(web, bulk)
+
+
+async def _start_yamux_pair(fleet: Fleet, program: str, door: str, target: Address) -> Address:
+    link, listener = (Address(HOST, port) for port in pick_ports(2))
+    for role, own, other in (("exit", link, target), ("entry", listener, link)):
+        command = [program, role, str(own), str(other)]
+        await fleet.start(f"yamux-{door}-{role}", command, is_ready=lambda line: line == "ready")
+    await trio.lowlevel.checkpoint()
+    return listener

@@ -1,0 +1,179 @@
+"""Our programs, started as a user starts them: examples/*.py with keys and tokens from the CLI.
+
+Three routes, each with the default limits, acknowledgements and replay:
+
+- `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
+- `broker`: the same two, each linked to broker;
+- `pass`: sidecar_proxy with the intercept off, splicing to its local target.
+
+Behind an intercept the sidecar's local target is the decoy, so that a connection that failed
+open can never be counted as an intercepted one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from benchmarks.load import Address, wait_body
+from benchmarks.peers import BODY, HOST, Route
+from benchmarks.processes import BenchmarkError, Child, Fleet, run_tool
+
+__all__ = ["PROGRAMS", "Credentials", "make_credentials", "missing_programs", "start_route"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PROGRAMS = ("broker", "devbox_proxy", "sidecar_proxy")
+
+SIDECAR = "sidecar"
+DEVBOX = "developer"
+
+
+def missing_programs() -> list[str]:
+    """Return those of our programs that this clone does not hold."""
+    paths = [f"examples/{name}.py" for name in PROGRAMS]
+    return [path for path in paths if not (ROOT / path).is_file()]
+
+
+class Credentials:
+    """Where the keys and tokens of one benchmark lie. Filled by `make_credentials`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def ring(self) -> Path:
+        """The public key that everybody trusts, as a key ring."""
+        return self.folder / "issuer.key.pub.json"
+
+    def key(self, subject: str) -> Path:
+        """The private key of a subject; its public key lies beside it."""
+        return self.folder / f"{subject}.key"
+
+    def token(self, subject: str) -> Path:
+        """The capability token of a subject."""
+        return self.folder / f"{subject}.token"
+
+    def flags(self, subject: str) -> list[str]:
+        """The flags by which an endpoint finds all this."""
+        paths = {"--keys": self.ring, "--key": self.key(subject), "--token": self.token(subject)}
+        return [text for flag, path in paths.items() for text in (flag, str(path))]
+
+
+async def make_credentials(folder: Path) -> Credentials:
+    """Make an issuer, two holders and their tokens by the command line tool.
+
+    Raises:
+        BenchmarkError: the tool failed.
+
+    Cancellation: atomic for each file.
+    """
+    made = Credentials(folder)
+    async with trio.open_nursery() as nursery:
+        for subject in ("issuer", SIDECAR, DEVBOX):
+            nursery.start_soon(_auth, ["keygen", "--out", str(made.key(subject))])
+    async with trio.open_nursery() as nursery:
+        for subject in (SIDECAR, DEVBOX):
+            holder = f"{made.key(subject)}.pub.json"
+            flags = ["--signing-key", str(made.key("issuer")), "--subject", subject]
+            flags += ["--holder-key", holder, "--lifetime", "12h", "--peer", "*", "--target", "*"]
+            nursery.start_soon(_auth, ["mint", *flags, "--out", str(made.token(subject))])
+    return made
+
+
+async def _auth(arguments: Sequence[str]) -> None:
+    path = f"PYTHONPATH={ROOT}"
+    command = ["env", path, sys.executable, "-m", "tunnelkit.auth", *arguments]
+    await run_tool(command, timeout_seconds=30)
+
+
+async def start_route(
+    fleet: Fleet, route: str, credentials: Credentials, target: Route, decoy: Route
+) -> Route:
+    """Start the programs of one route and wait until traffic takes it to `target`.
+
+    Raises:
+        BenchmarkError: a program did not start, or the traffic went elsewhere.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    broker = await _start_broker(fleet, credentials) if route == "broker" else None
+    link = await _start_devbox(fleet, route, credentials, target, broker)
+    sidecar = await _start_sidecar(fleet, route, credentials, target, decoy, broker or link)
+    doors = _ready_field(sidecar, "listeners")
+    if not isinstance(doors, dict):
+        raise BenchmarkError(f"{sidecar.name}: no listeners in its ready line")
+    made = Route(_address(doors["web"]), _address(doors["bulk"]) if "bulk" in doors else None)
+    try:
+        await wait_body(made.web, BODY)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{sidecar.name}: {error} ({sidecar.last_words()})") from error
+    return made
+
+
+async def _start_broker(fleet: Fleet, credentials: Credentials) -> str:
+    flags = ["--listen", "tcp://127.0.0.1:0", "--keys", str(credentials.ring)]
+    return _first_link(await _start(fleet, "broker", "broker", flags))
+
+
+async def _start_devbox(
+    fleet: Fleet, route: str, credentials: Credentials, target: Route, broker: str | None
+) -> str:
+    flags = credentials.flags(DEVBOX)
+    for name, address in _doors(target):
+        flags += ["--target", f"{name}={address}"]
+    flags += ["--link", broker] if broker else ["--listen", "tcp://127.0.0.1:0"]
+    child = await _start(fleet, "devbox_proxy", f"devbox-{route}", flags)
+    return broker or _first_link(child)
+
+
+async def _start_sidecar(
+    fleet: Fleet, route: str, credentials: Credentials, target: Route, decoy: Route, link: str
+) -> Child:
+    flags = [*credentials.flags(SIDECAR), "--link", link]
+    local = dict(_doors(target if route == "pass" else decoy))
+    for name, _ in _doors(target):
+        flags += ["--port", f"{name}={HOST}:0,{local[name]}"]
+        if route != "pass":
+            flags += ["--intercept", f"{name}={DEVBOX}"]
+    return await _start(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
+
+
+def _doors(route: Route) -> list[tuple[str, Address]]:
+    doors = [("web", route.web)]
+    return doors if route.bulk is None else [*doors, ("bulk", route.bulk)]
+
+
+async def _start(fleet: Fleet, program: str, name: str, flags: Sequence[str]) -> Child:
+    command = [sys.executable, str(ROOT / "examples" / f"{program}.py"), *flags]
+    environment = {"PYTHONPATH": str(ROOT)}
+    return await fleet.start(name, command, is_ready=_is_ready, environment=environment)
+
+
+def _is_ready(line: str) -> bool:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(message, dict) and message.get("event") == "ready"
+
+
+def _ready_field(child: Child, name: str) -> object:
+    message: dict[str, object] = json.loads(child.ready_line)
+    return message.get(name)
+
+
+def _first_link(child: Child) -> str:
+    links = _ready_field(child, "links")
+    if not isinstance(links, list) or not links:
+        raise BenchmarkError(f"{child.name}: no links in its ready line {child.ready_line!r}")
+    return str(links[0])
+
+
+def _address(text: object) -> Address:
+    host, _, port = str(text).rpartition(":")
+    return Address(host, int(port))

@@ -1,0 +1,215 @@
+"""The benchmark of the main path: client, entry, link, exit, target.
+
+How it works
+------------
+1. Targets and every route that a chosen case needs are started once, checked (the body of one
+   request must be the target's own) and kept running, so that a measurement never includes a
+   start-up.  A subject that cannot be started is left out, and the report says why.
+2. Each route is warmed up, then the rounds run in the order that `cases.round_order` gives.
+   Before a measurement its processes must be alive and its route must still lead to the target.
+3. Medians, ratios and verdicts are made of the samples that succeeded.  A failed measurement is
+   reported by name, and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import trio
+from rich.progress import Progress
+
+from benchmarks import cases, load, peers, programs
+from benchmarks.cases import Case, Kind, Load, Measurement, Settings
+from benchmarks.load import Sample
+from benchmarks.machine import describe_machine
+from benchmarks.peers import Route, Targets
+from benchmarks.processes import BenchmarkError, Child, Fleet
+from benchmarks.report import Report
+from benchmarks.stats import Summary, summarise
+
+__all__ = ["Plan", "run_spine"]
+
+SETTLE_SECONDS = 0.1
+"""Pause after a measurement, in which closed connections are cleared away."""
+
+GENERATORS = {Kind.REQUESTS: "wrk", Kind.CONNECTIONS: "wrk", Kind.BULK: "iperf3"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run is asked to do."""
+
+    cases: Sequence[Case]
+    subjects: Collection[str]
+    settings: Settings
+    quick: bool
+
+
+@dataclass(slots=True)
+class Running:
+    """A route under measurement, and the processes that it would be wrong to miss."""
+
+    route: Route
+    children: Sequence[Child]
+
+
+@dataclass(slots=True)
+class Log:
+    """What was measured so far."""
+
+    samples: dict[Measurement, list[Sample]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+async def run_spine(plan: Plan, fleet: Fleet, progress: Progress) -> Report:
+    """Run the plan with processes of `fleet` and return what was found.
+
+    Raises:
+        BenchmarkError: nothing can be measured at all: a target did not start.
+
+    Cancellation: keeps. Processes belong to the fleet, which ends them.
+    """
+    machine = await describe_machine()
+    run = _Run(plan, fleet, progress)
+    await run.measure_all()
+    return _report(plan, machine, run.log)
+
+
+class _Run:
+    """One pass through a plan: what runs, and what was measured so far."""
+
+    def __init__(self, plan: Plan, fleet: Fleet, progress: Progress) -> None:
+        self.log = Log()
+        self._plan = plan
+        self._fleet = fleet
+        self._progress = progress
+        self._task = progress.add_task("starting the targets", total=None)
+        self._running: dict[str, Running] = {}
+        self._credentials: programs.Credentials | None = None
+
+    async def measure_all(self) -> None:
+        needed = self._measurable()
+        routes = sorted({measurement.route for group in needed.values() for measurement in group})
+        if not routes:
+            return
+        bulk = any(cases.LOADS[name].kind is Kind.BULK for name in needed)
+        targets = await peers.start_targets(self._fleet, routes, bulk=bulk)
+        for route in routes:
+            await self._start(route, targets)
+        await self._warm_up()
+        await self._run_rounds(needed)
+
+    def _measurable(self) -> dict[str, list[Measurement]]:
+        """Plan the measurements; note the loads whose tools are not installed."""
+        needed = cases.needed_measurements(self._plan.cases, self._plan.subjects)
+        for name in list(needed):
+            tools = (GENERATORS[cases.LOADS[name].kind], "nginx")
+            missing = [tool for tool in tools if peers.find_program(tool) is None]
+            if missing:
+                names = ", ".join(missing)
+                self.log.skipped[name] = f"{names} not installed; see `make system-deps`"
+                del needed[name]
+        return needed
+
+    async def _start(self, name: str, targets: Targets) -> None:
+        """Start one route; if that fails, note why and go on without it."""
+        self._progress.update(self._task, description=f"starting {name}")
+        before = len(self._fleet.children)
+        try:
+            route = await self._start_processes(name, targets)
+        except* BenchmarkError as errors:
+            self.log.skipped[_subject_of(name)] = "; ".join(_reasons(errors))
+        else:
+            self._running[name] = Running(route, self._fleet.children[before:])
+
+    async def _start_processes(self, name: str, targets: Targets) -> Route:
+        behind = targets.behind[name]
+        if name == "direct":
+            return behind
+        if name == "haproxy":
+            return await peers.start_haproxy(self._fleet, behind)
+        if name == "yamux":
+            return await peers.start_yamux(self._fleet, behind)
+        missing = programs.missing_programs()
+        if missing:
+            raise BenchmarkError(f"this clone does not hold {', '.join(missing)}")
+        if self._credentials is None:
+            self._credentials = await programs.make_credentials(self._fleet.folder)
+        return await programs.start_route(
+            self._fleet, name, self._credentials, behind, targets.decoy
+        )
+
+    async def _warm_up(self) -> None:
+        """Let interpreters, caches and congestion windows settle before anything counts."""
+        if peers.find_program("wrk") is None:
+            return
+        seconds = self._plan.settings.warm_up_seconds
+        for name, running in self._running.items():
+            self._progress.update(self._task, description=f"warming up {name}")
+            # A route that fails here is met again in the first round, which reports it.
+            with suppress(BenchmarkError):
+                door = running.route.web
+                await load.measure(cases.LOADS["rps_32"], door, seconds, self._fleet.folder)
+
+    async def _run_rounds(self, needed: dict[str, list[Measurement]]) -> None:
+        rounds = self._plan.settings.rounds
+        orders = [cases.round_order(needed, index) for index in range(rounds)]
+        self._progress.update(self._task, total=sum(len(order) for order in orders))
+        for index, order in enumerate(orders, 1):
+            for measurement in order:
+                what = f"round {index}/{rounds}, {measurement.load} {measurement.route}"
+                self._progress.update(self._task, description=what)
+                await self._take_sample(measurement, what)
+                self._progress.advance(self._task)
+
+    async def _take_sample(self, measurement: Measurement, what: str) -> None:
+        running = self._running.get(measurement.route)
+        if running is None:
+            return
+        try:
+            sample = await self._measure(cases.LOADS[measurement.load], running)
+        except BenchmarkError as error:
+            self.log.failures.append(f"{what}: {error}")
+        else:
+            self.log.samples.setdefault(measurement, []).append(sample)
+
+    async def _measure(self, pressing: Load, running: Running) -> Sample:
+        for child in running.children:
+            child.check_alive()
+        await load.wait_body(running.route.web, peers.BODY, timeout_seconds=5)
+        door = running.route.bulk if pressing.kind is Kind.BULK else running.route.web
+        assert door is not None, "a plan with bulk loads starts routes with a bulk door"
+        seconds = self._plan.settings.seconds_of(pressing)
+        sample = await load.measure(pressing, door, seconds, self._fleet.folder)
+        await trio.sleep(SETTLE_SECONDS)
+        return sample
+
+
+def _subject_of(route: str) -> str:
+    return route if route in cases.PEERS else f"ours ({route})"
+
+
+def _reasons(error: BaseException) -> list[str]:
+    """Return the texts of an error, or of all errors of a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return [reason for inner in error.exceptions for reason in _reasons(inner)]
+    return [str(error)]
+
+
+def _report(plan: Plan, machine: dict[str, object], log: Log) -> Report:
+    results: dict[str, dict[str, Summary]] = {}
+    for case in plan.cases:
+        for subject in cases.subjects_of(case, plan.subjects):
+            samples = log.samples.get(Measurement(case.load, cases.route_of(case, subject)))
+            if samples:
+                figures = [sample.value for sample in samples]
+                extras = [sample.extras for sample in samples]
+                summary = summarise(cases.LOADS[case.load].unit, figures, extras)
+                results.setdefault(case.name, {})[subject] = summary
+    settings = {"quick": plan.quick, **dataclasses.asdict(plan.settings)}
+    settings["body_bytes"] = len(peers.BODY)
+    return Report(machine, settings, plan.cases, results, log.skipped, log.failures)

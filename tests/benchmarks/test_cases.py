@@ -1,0 +1,77 @@
+"""Which measurements a run needs, and in which order it takes them."""
+
+from __future__ import annotations
+
+from benchmarks.cases import (
+    CASES,
+    LOADS,
+    SUBJECTS,
+    Measurement,
+    Settings,
+    needed_measurements,
+    round_order,
+    route_of,
+    subjects_of,
+)
+
+BY_NAME = {case.name: case for case in CASES}
+
+
+def test_cases_are_those_that_the_readme_promises() -> None:
+    link = ["rps_1", "rps_32", "rps_128", "new_conns", "bulk"]
+    broker = ["broker_rps_32", "broker_rps_128", "broker_new_conns", "broker_bulk"]
+    assert list(BY_NAME) == [*link, *broker, "pass_rps_32", "pass_bulk"]
+
+
+def test_route_of_ours_depends_on_the_case() -> None:
+    assert [route_of(BY_NAME[name], "ours") for name in ("bulk", "broker_bulk")] == [
+        "link",
+        "broker",
+    ]
+
+
+def test_route_of_a_peer_is_the_peer() -> None:
+    assert route_of(BY_NAME["broker_bulk"], "yamux") == "yamux"
+
+
+def test_pass_case_is_not_compared_with_yamux() -> None:
+    assert subjects_of(BY_NAME["pass_bulk"], SUBJECTS) == ["ours", "direct", "haproxy"]
+
+
+def test_needed_measurements_take_a_shared_peer_once() -> None:
+    cases = [BY_NAME["rps_32"], BY_NAME["broker_rps_32"]]
+    routes = [m.route for m in needed_measurements(cases, ["ours", "haproxy"])["rps_32"]]
+    assert routes == ["link", "haproxy", "broker"]
+
+
+def test_needed_measurements_skip_subjects_not_asked_for() -> None:
+    assert needed_measurements([BY_NAME["bulk"]], ["direct"]) == {
+        "bulk": [Measurement("bulk", "direct")]
+    }
+
+
+def test_round_order_rotates_the_routes_of_each_load() -> None:
+    needed = {"bulk": [Measurement("bulk", route) for route in ("a", "b", "c")]}
+    orders = [[m.route for m in round_order(needed, index)] for index in range(4)]
+    assert orders == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
+
+
+def test_round_order_of_every_round_holds_every_measurement() -> None:
+    needed = needed_measurements(CASES, SUBJECTS)
+    everything = {m for routes in needed.values() for m in routes}
+    assert all(set(round_order(needed, index)) == everything for index in range(6))
+
+
+def test_quick_run_measures_for_less_than_its_promise() -> None:
+    needed, settings = needed_measurements(CASES, SUBJECTS), Settings.quick()
+    once = sum(len(needed[name]) * settings.seconds_of(load) for name, load in LOADS.items())
+    assert settings.rounds * once <= 60  # of 100 s: the rest is starting, warming up, checking
+
+
+def test_rounds_of_the_command_line_win() -> None:
+    assert (Settings.full(7).rounds, Settings.full().rounds) == (7, 5)
+
+
+def test_new_connections_are_measured_for_shorter() -> None:
+    settings = Settings.full()
+    assert settings.seconds_of(LOADS["new_conns"]) < settings.seconds_of(LOADS["bulk"])

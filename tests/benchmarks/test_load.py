@@ -1,0 +1,80 @@
+"""Reading what the load generators print, whatever it is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.load import parse_iperf3, parse_wrk
+from benchmarks.processes import BenchmarkError
+
+
+def wrk_output(**changed: int) -> str:
+    counts = {"requests": 5000, "micros": 2_000_000, "p50_us": 90, "p99_us": 400}
+    counts |= {"status": 0, "socket": 0, "timeouts": 0} | changed
+    return f"Running 2s test @ http://127.0.0.1:1/\n{json.dumps(counts)}\n"
+
+
+def iperf3_output(bits_per_second: float) -> str:
+    sent = {"bits_per_second": 9e9, "retransmits": 3}
+    return json.dumps(
+        {"end": {"sum_sent": sent, "sum_received": {"bits_per_second": bits_per_second}}}
+    )
+
+
+def test_wrk_rate_is_requests_over_the_time_taken() -> None:
+    assert parse_wrk(wrk_output()).value == 2500
+
+
+def test_wrk_latencies_are_kept_as_extras() -> None:
+    assert parse_wrk(wrk_output()).extras == {"p50_us": 90, "p99_us": 400, "errors": 0}
+
+
+def test_wrk_error_status_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="did not take the intercept"):
+        parse_wrk(wrk_output(status=1))
+
+
+def test_wrk_few_broken_connections_are_only_counted() -> None:
+    assert parse_wrk(wrk_output(socket=5)).extras["errors"] == 5
+
+
+@pytest.mark.parametrize("kind", ["socket", "timeouts"])
+def test_wrk_many_broken_connections_fail_the_measurement(kind: str) -> None:
+    with pytest.raises(BenchmarkError, match="6 connections failed"):
+        parse_wrk(wrk_output(**{kind: 6}))
+
+
+def test_wrk_no_request_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="stalled"):
+        parse_wrk(wrk_output(requests=0))
+
+
+def test_wrk_without_a_result_line_fails_with_its_words() -> None:
+    with pytest.raises(BenchmarkError, match="unable to connect"):
+        parse_wrk("unable to connect to 127.0.0.1:1")
+
+
+def test_iperf3_figure_is_what_the_server_received() -> None:
+    assert parse_iperf3(iperf3_output(8e9)).value == 8.0
+
+
+def test_iperf3_retransmissions_are_kept_as_an_extra() -> None:
+    assert parse_iperf3(iperf3_output(8e9)).extras == {"retransmits": 3}
+
+
+def test_iperf3_own_error_is_passed_on() -> None:
+    with pytest.raises(BenchmarkError, match="server is busy"):
+        parse_iperf3(json.dumps({"error": "the server is busy"}))
+
+
+def test_iperf3_nothing_received_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="received nothing"):
+        parse_iperf3(iperf3_output(0))
+
+
+@pytest.mark.parametrize("output", ["", "[]", "{}", '{"end": {}}', "not JSON"])
+def test_iperf3_strange_output_raises_the_one_error(output: str) -> None:
+    with pytest.raises(BenchmarkError):
+        parse_iperf3(output)

@@ -1,0 +1,78 @@
+"""The report in words and in JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from benchmarks.cases import CASES
+from benchmarks.machine import first_version
+from benchmarks.report import Report, format_figure, format_verdict, print_report, to_json
+from benchmarks.stats import Summary, Target, Verdict
+
+TARGET = Target("bulk", "yamux", 1.5)
+
+
+def report() -> Report:
+    figures = {"ours": Summary("Gbit/s", (12.0, 14.0)), "yamux": Summary("Gbit/s", (5.0, 5.0))}
+    cases = [case for case in CASES if case.name == "bulk"]
+    return Report({"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, {"haproxy": "absent"})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(163049.2, "163 k"), (45231, "45.2 k"), (6063, "6.06 k"), (999, "999"), (5.463, "5.46")],
+)
+def test_figure_has_three_digits(value: float, text: str) -> None:
+    assert format_figure(value) == text
+
+
+def test_verdict_met_tells_the_ratio() -> None:
+    assert "met[/] (1.60)" in format_verdict(Verdict(TARGET, 1.6))
+
+
+def test_verdict_missed_tells_by_how_much() -> None:
+    assert "short by 20%" in format_verdict(Verdict(TARGET, 1.2))
+
+
+def test_verdict_without_a_figure_says_so() -> None:
+    assert "not measured" in format_verdict(Verdict(TARGET, None))
+
+
+def test_json_holds_median_unit_and_rounds() -> None:
+    results = json.loads(json.dumps(to_json(report())))["results"]
+    assert results["bulk"]["ours"] == {"median": 13.0, "unit": "Gbit/s", "rounds": [12.0, 14.0]}
+
+
+def test_json_holds_the_ratios() -> None:
+    assert to_json(report())["ratios"] == {"bulk": {"ours/yamux": 2.6}}
+
+
+def test_json_tells_which_targets_are_not_measured() -> None:
+    targets = json.loads(json.dumps(to_json(report())))["targets"]
+    assert [(row["ratio"], row["met"]) for row in targets] == [
+        ("ours/yamux", True),
+        ("ours/haproxy", None),
+    ]
+
+
+def test_printed_report_names_what_was_skipped() -> None:
+    output = io.StringIO()
+    print_report(report(), Console(file=output, width=200))
+    assert "not measured haproxy: absent" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12-1+deb12u4"),
+        ("nginx version: nginx/1.22.1", "1.22.1"),
+        ("go version go1.19.8 linux/amd64", "1.19.8"),
+        ("no number", ""),
+    ],
+)
+def test_version_is_found_in_what_a_tool_prints(text: str, version: str) -> None:
+    assert first_version(text) == version
