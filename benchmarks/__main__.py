@@ -99,7 +99,7 @@ async def _run(plan: Plan, json_path: Path | None) -> int:
         return 128 + stopped_by[0]
     if report is None:
         return 1
-    print_report(report, Console(width=None if sys.stdout.isatty() else 150))
+    print_report(report, Console(width=None if sys.stdout.isatty() else 120))
     if json_path is not None:
         write_json(report, json_path)
     return 1 if report.failures or report.skipped else 0

@@ -80,17 +80,17 @@ def format_figure(value: float) -> str:
 
 
 def format_verdict(verdict: Verdict) -> str:
-    """One target in a few words, marked up for rich."""
-    goal = f"{verdict.target.ratio:g} x {verdict.target.peer}"
+    """What became of one target, in a few words marked up for rich."""
+    goal = f"target {verdict.target.ratio:g}"
     if verdict.reached is None:
         return f"[dim]{goal}: not measured[/]"
     if verdict.met:
-        return f"[green]{goal}: met[/] ({verdict.reached:.2f})"
-    return f"[red]{goal}: short by {verdict.shortfall:.0%}[/] ({verdict.reached:.2f})"
+        return f"[green]{goal}: met[/]"
+    return f"[red]{goal}: short by {verdict.shortfall:.0%}[/]"
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print the table of figures, what is missing, and where the machine is described."""
+    """Print the table of figures and targets, what was not measured, and the machine."""
     console.print(_figures_table(report))
     for name, reason in report.skipped.items():
         console.print(f"[yellow]not measured[/] {name}: {reason}", highlight=False)
@@ -106,25 +106,20 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _figures_table(report: Report) -> Table:
-    table = Table(title="median (slowest-fastest round)", title_justify="left")
+    table = Table(title="median, slowest - fastest round", title_justify="left")
     table.add_column("case", no_wrap=True)
-    table.add_column("unit")
     for subject in SUBJECTS:
-        table.add_column(subject, justify="right")
-    table.add_column("ours / haproxy, yamux", justify="right")
-    table.add_column("target")
+        table.add_column(subject, justify="right", no_wrap=True)
+    table.add_column("ours / peer", no_wrap=True)
     ratios = ratios_of(report.results)
     for case in report.cases:
         figures = report.results.get(case.name, {})
-        units = {summary.unit for summary in figures.values()}
-        cells = [_figure_cell(figures.get(subject)) for subject in SUBJECTS]
-        verdicts = (v for v in report.verdicts if v.target.case == case.name)
+        unit = next((summary.unit for summary in figures.values()), "")
+        verdicts = [v for v in report.verdicts if v.target.case == case.name]
         table.add_row(
-            case.name,
-            next(iter(units), ""),
-            *cells,
-            _ratio_cell(ratios.get(case.name, {})),
-            "\n".join(format_verdict(verdict) for verdict in verdicts),
+            f"{case.name}\n[dim]{unit}[/]",
+            *(_figure_cell(figures.get(subject)) for subject in SUBJECTS),
+            _ratio_cell(case, ratios.get(case.name, {}), verdicts),
         )
     return table
 
@@ -135,9 +130,18 @@ def _figure_cell(summary: Summary | None) -> str:
     slowest, fastest = (format_figure(value) for value in summary.spread)
     extras = dict(summary.extras)
     latency = f"\n[dim]p50 {extras['p50_us']:.0f} µs[/]" if "p50_us" in extras else ""
-    return f"[bold]{format_figure(summary.median)}[/]\n[dim]({slowest} - {fastest})[/]{latency}"
+    return f"[bold]{format_figure(summary.median)}[/]\n[dim]{slowest} - {fastest}[/]{latency}"
 
 
-def _ratio_cell(ratios: Mapping[str, float]) -> str:
-    names = [name for name in ("ours/haproxy", "ours/yamux") if name in ratios]
-    return "\n".join(f"{ratios[name]:.2f} x {name.partition('/')[2]}" for name in names)
+def _ratio_cell(case: Case, ratios: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
+    """One line for each relay that we are compared with; `direct` is a ceiling, not a rival."""
+    by_peer = {verdict.target.peer: verdict for verdict in verdicts}
+    lines: list[str] = []
+    for peer in (name for name in case.peers if name != "direct"):
+        ratio = ratios.get(f"ours/{peer}")
+        words = [] if ratio is None else [f"{ratio:.2f} x {peer}"]
+        if peer in by_peer:
+            words += [peer] if ratio is None else []
+            words.append(format_verdict(by_peer[peer]))
+        lines += ["  ".join(words)] if words else []
+    return "\n".join(lines)

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from benchmarks.processes import BenchmarkError, first_outgoing_port, open_fleet, pick_ports, run_tool
+from benchmarks.processes import (
+    BenchmarkError,
+    first_outgoing_port,
+    open_fleet,
+    pick_ports,
+    run_tool,
+)
 
 SLEEP = "import time; time.sleep(60)"
 SAY_READY = f"print('up', flush=True); {SLEEP}"

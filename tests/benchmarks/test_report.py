@@ -30,8 +30,8 @@ def test_figure_has_three_digits(value: float, text: str) -> None:
     assert format_figure(value) == text
 
 
-def test_verdict_met_tells_the_ratio() -> None:
-    assert "met[/] (1.60)" in format_verdict(Verdict(TARGET, 1.6))
+def test_verdict_met_says_so() -> None:
+    assert "target 1.5: met" in format_verdict(Verdict(TARGET, 1.6))
 
 
 def test_verdict_missed_tells_by_how_much() -> None:
@@ -57,6 +57,12 @@ def test_json_tells_which_targets_are_not_measured() -> None:
         ("ours/yamux", True),
         ("ours/haproxy", None),
     ]
+
+
+def test_printed_report_sets_the_target_beside_the_ratio() -> None:
+    output = io.StringIO()
+    print_report(report(), Console(file=output, width=200))
+    assert "2.60 x yamux  target 1.5: met" in output.getvalue()
 
 
 def test_printed_report_names_what_was_skipped() -> None:
