@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.cases import CASES, SUBJECTS, Settings
@@ -114,7 +115,7 @@ async def _measure(plan: Plan, errors: Console) -> Report | None:
                     return await run_spine(plan, fleet, progress)
         except* BenchmarkError as group:
             for error in group.exceptions:
-                errors.print(f"[red]error:[/] {error}", highlight=False)
+                errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.cases import SUBJECTS, Case
@@ -93,9 +94,9 @@ def print_report(report: Report, console: Console) -> None:
     """Print the table of figures and targets, what was not measured, and the machine."""
     console.print(_figures_table(report))
     for name, reason in report.skipped.items():
-        console.print(f"[yellow]not measured[/] {name}: {reason}", highlight=False)
+        console.print(f"[yellow]not measured[/] {name}: {escape(reason)}", highlight=False)
     for failure in report.failures:
-        console.print(f"[red]failed[/] {failure}", highlight=False)
+        console.print(f"[red]failed[/] {escape(failure)}", highlight=False)
     facts = report.machine
     console.print(
         f"[dim]{facts.get('cpu')}, {facts.get('cores')} cores, kernel {facts.get('kernel')}, "

@@ -19,7 +19,6 @@ import (
 func config() *yamux.Config {
 	settings := yamux.DefaultConfig()
 	settings.MaxStreamWindowSize = 4 << 20
-	settings.AcceptBacklog = 4096 // the default of 256 would stall the connection rate
 	return settings
 }
 

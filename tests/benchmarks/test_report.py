@@ -19,7 +19,9 @@ TARGET = Target("bulk", "yamux", 1.5)
 def report() -> Report:
     figures = {"ours": Summary("Gbit/s", (12.0, 14.0)), "yamux": Summary("Gbit/s", (5.0, 5.0))}
     cases = [case for case in CASES if case.name == "bulk"]
-    return Report({"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, {"haproxy": "absent"})
+    return Report(
+        {"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, {"haproxy": "absent [/etc]"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_printed_report_sets_the_target_beside_the_ratio() -> None:
 def test_printed_report_names_what_was_skipped() -> None:
     output = io.StringIO()
     print_report(report(), Console(file=output, width=200))
-    assert "not measured haproxy: absent" in output.getvalue()
+    assert "not measured haproxy: absent [/etc]" in output.getvalue()
 
 
 @pytest.mark.parametrize(
