@@ -1,0 +1,85 @@
+"""Addresses of carriers: ``tcp://host:port``, ``unix:///path``, ``memory://host:port`` (no I/O)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+__all__ = ["Address", "parse_address", "parse_host_port"]
+
+_SCHEMES = ("tcp", "unix", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a carrier leads: a scheme with host and port, or with a path."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix://{self.path}"
+        return f"{self.scheme}://{self.host_port}"
+
+    @property
+    def host_port(self) -> str:
+        """Host and port as a person writes them; an IPv6 host in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        local = self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return self.scheme != "tcp" or local
+
+
+def parse_address(text: str, *, what: str = "address") -> Address:
+    """Return the address that *text* names.
+
+    Args:
+        text: for example ``tcp://127.0.0.1:7000`` or ``unix:///run/tunnel.sock``.
+        what: the setting that *text* comes from, for the error.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    parts = urlsplit(text)
+    if parts.scheme == "unix" and parts.path and not parts.netloc:
+        return Address("unix", path=parts.path)
+    if parts.scheme in ("tcp", "memory") and not parts.path and not parts.query:
+        host, port = _split(parts.netloc, text, what)
+        return Address(parts.scheme, host, port)
+    raise ConfigurationError(
+        f"{what} {text!r} is not an address; write tcp://HOST:PORT or unix:///PATH"
+    )
+
+
+def parse_host_port(text: str, *, what: str = "address") -> Address:
+    """Return the TCP address that ``HOST:PORT`` names; also accepts a full address.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if "://" in text:
+        return parse_address(text, what=what)
+    host, port = _split(text, text, what)
+    return Address("tcp", host, port)
+
+
+def _split(netloc: str, text: str, what: str) -> tuple[str, int]:
+    host, colon, port = netloc.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ConfigurationError(
+            f"{what} {text!r} needs a host and a port from 0 to 65535, such as 127.0.0.1:7000"
+        )
+    return host, int(port)
