@@ -1,0 +1,235 @@
+"""What every pump has: batches, the ready-queue, and timers.
+
+A pump runs handlers synchronously, in *batches*.  Work that is better done once than often (the
+flush of a link) is deferred to the end of the batch.  A user's call that sends something is a
+batch of its own (`with pump.batch():`), so that what it wrote has gone out when it returns.
+
+`Pump` itself drives what has no file descriptor: the ready-queue (memory pipes, work cut by the
+slice) and the timers, from one system task that sleeps until there is something to do.  The
+subclasses in `epoll` and `tasks` add sockets.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import heapq
+import logging
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from itertools import count
+from time import perf_counter
+from typing import Final, Protocol
+
+import trio
+from outcome import Value
+
+from .. import limits
+
+__all__ = ["Pump", "Timer", "Watch"]
+
+SLICE_SECONDS: Final = 0.002
+"""A batch ends after this time, so that other Trio tasks get their turn."""
+
+_log = logging.getLogger(__name__)
+
+
+class Timer:
+    """A call at a later time; `cancel` forgets it.  Made by `Pump.call_later`."""
+
+    __slots__ = ("callback", "context", "deadline")
+
+    def __init__(self, deadline: float, callback: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self.callback: Callable[[], None] | None = callback
+        self.context = contextvars.copy_context()
+
+    def cancel(self) -> None:
+        """Forget the call; a no-op if it was made already."""
+        self.callback = None
+
+
+class Watch(Protocol):
+    """A socket that a pump drives; made by `Pump.watch`."""
+
+    def want(self, readable: bool, writable: bool) -> None:
+        """Say what to be called for; neither is allowed."""
+
+    def close(self) -> None:
+        """Forget the socket.  Call it before the socket is closed."""
+
+
+class Pump:
+    """Batches, ready-queue and timers.  Get the run's pump with `acquire_pump`."""
+
+    kind = "memory"
+
+    def __init__(self) -> None:
+        self.scratch = bytearray(limits.SCRATCH_BYTES)
+        """Where links receive; valid within one handler call."""
+        self.edge_scratch = bytearray(limits.BULK_FRAME_BYTES)
+        """Where spliced sockets receive; valid within one handler call."""
+        self.references = 0
+        self.wakeups = 0
+        self._depth = 0
+        self._deferred: list[Callable[[], None]] = []
+        self._ready: deque[tuple[contextvars.Context, Callable[[], None]]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = count()
+        self._scope = trio.CancelScope()
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleep_scope: trio.CancelScope | None = None
+        self._tasks_left = 0
+        self._stopped = trio.Event()
+
+    # --- batches ----------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Generator[None]:
+        """Do what is in the block as one batch: deferred work runs at its end."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Begin a batch; for hot paths that cannot pay for a context manager."""
+        self._depth += 1
+
+    def leave(self) -> None:
+        """End a batch begun with `enter`."""
+        if self._depth == 1:
+            deferred = self._deferred
+            while deferred:
+                self._deferred = []
+                for call in deferred:
+                    self.guard(call)
+                deferred = self._deferred
+        self._depth -= 1
+
+    def defer(self, call: Callable[[], None]) -> None:
+        """Call once at the end of this batch; outside of one, as soon as the pump runs."""
+        if self._depth:
+            self._deferred.append(call)
+        else:
+            self.call_soon(call)
+
+    def guard(self, call: Callable[[], None]) -> None:
+        """Call and survive: an error of one handler must not stop the others.
+
+        Handlers deal with the errors of their own link or stream; what arrives here is a bug.
+        """
+        try:
+            call()
+        except Exception:
+            _log.exception("unexpected error in a pump handler")
+
+    # --- ready-queue and timers -------------------------------------------------------------
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call from the pump's task, in the caller's context."""
+        self._ready.append((contextvars.copy_context(), call))
+        self._wake()
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        """Call after *delay* seconds of Trio's clock, in the caller's context."""
+        timer = Timer(trio.current_time() + delay, call)
+        heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
+        if self._sleep_scope is not None and timer.deadline < self._sleep_scope.deadline:
+            self._sleep_scope.deadline = timer.deadline
+        return timer
+
+    @property
+    def live_timers(self) -> int:
+        """How many timers are waiting."""
+        return sum(1 for _, _, timer in self._timers if timer.callback is not None)
+
+    def _wake(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            trio.lowlevel.reschedule(sleeper, Value(None))
+
+    def _run_ready(self) -> None:
+        """Run what was ready at the start; what becomes ready meanwhile waits for its turn."""
+        until = perf_counter() + SLICE_SECONDS
+        self.wakeups += 1
+        self.enter()
+        try:
+            self._run_timers()
+            for _ in range(len(self._ready)):
+                context, call = self._ready.popleft()
+                context.run(self.guard, call)
+                if perf_counter() > until:
+                    break
+        finally:
+            self.leave()
+
+    def _run_timers(self) -> None:
+        now = trio.current_time()
+        timers = self._timers
+        while timers and (timers[0][0] <= now or timers[0][2].callback is None):
+            timer = heapq.heappop(timers)[2]
+            call, timer.callback = timer.callback, None
+            if call is not None:
+                timer.context.run(self.guard, call)
+
+    async def _ready_task(self) -> None:
+        while True:
+            self._run_ready()
+            if self._ready:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._sleep()
+
+    async def _sleep(self) -> None:
+        deadline = self._timers[0][0] if self._timers else float("inf")
+        with trio.CancelScope(deadline=deadline) as self._sleep_scope:
+            self._sleeper = trio.lowlevel.current_task()
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._sleeper = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        self._sleep_scope = None
+
+    # --- life -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the system tasks."""
+        self._spawn(self._ready_task)
+
+    def _spawn(self, function: Callable[[], object]) -> None:
+        self._tasks_left += 1
+        trio.lowlevel.spawn_system_task(
+            self._until_stopped,
+            function,
+            name=f"tunnelkit pump {function.__name__}",
+            context=contextvars.copy_context(),
+        )
+
+    async def _until_stopped(self, function: Callable[[], object]) -> None:
+        try:
+            with self._scope:
+                await function()  # type: ignore[misc] # every caller gives an async method
+        finally:
+            self._tasks_left -= 1
+            if not self._tasks_left:
+                self.closed()
+                self._stopped.set()
+
+    async def stop(self) -> None:
+        """End the system tasks and wait until they are gone."""
+        self._scope.cancel()
+        with trio.CancelScope(shield=True):
+            await self._stopped.wait()
+
+    def closed(self) -> None:
+        """Release what the subclass holds; called when the last task has ended."""
+
+    # --- sockets ----------------------------------------------------------------------------
+
+    def watch(self, fileno: int, handler: Callable[[bool, bool], None]) -> Watch:
+        """Call ``handler(readable, writable)`` when the socket is ready for what is wanted."""
+        raise NotImplementedError("this pump drives memory pipes only")
