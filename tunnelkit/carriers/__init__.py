@@ -1,0 +1,66 @@
+"""Carriers: a byte pipe from an address.
+
+A carrier turns an address into `Pipe` objects, by connecting or by listening.  Everything above
+(links, splices, the broker) uses only that interface, so one engine serves TCP, unix sockets and
+the memory network of `tunnelkit.testing`.  Where pipes come from is a `Network` that is handed in:
+`SYSTEM_NETWORK` by default, a host of a memory network in a test.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from .. import limits
+from ..addresses import Address
+from ..pump import Pump
+from .pipe import ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
+from .sockets import SYSTEM_NETWORK, SocketNetwork, SocketPipe
+
+__all__ = [
+    "SYSTEM_NETWORK",
+    "ConnectFailed",
+    "Listener",
+    "Network",
+    "Pending",
+    "Pipe",
+    "PipeBroken",
+    "SocketNetwork",
+    "SocketPipe",
+    "connect",
+]
+
+
+async def connect(
+    network: Network,
+    address: Address,
+    pump: Pump,
+    timeout: float = limits.CONNECT_TIMEOUT_SECONDS,
+) -> Pipe:
+    """Connect to *address* within *timeout* seconds, name look-up included.
+
+    Raises:
+        ConnectFailed: the text names the address and the cause.
+    Cancellation: atomic; a connection that was made is closed.
+    """
+    outcome: list[Pipe | ConnectFailed] = []
+    finished = trio.Event()
+
+    def done(result: Pipe | ConnectFailed) -> None:
+        outcome.append(result)
+        finished.set()
+
+    with trio.move_on_after(timeout) as scope:
+        pending = network.connect_nowait(await network.resolve(address), pump, done)
+        try:
+            await finished.wait()
+        except trio.Cancelled:
+            pending.cancel()
+            if outcome and isinstance(outcome[0], Pipe):
+                outcome[0].close()
+            raise
+    if scope.cancelled_caught:
+        raise ConnectFailed(f"cannot connect to {address}: no answer within {timeout:g} s")
+    result = outcome[0]
+    if isinstance(result, ConnectFailed):
+        raise result
+    return result

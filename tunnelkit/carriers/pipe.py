@@ -1,0 +1,145 @@
+"""The one interface that every carrier implements: a non-blocking byte pipe.
+
+Links, splices and the broker are written once, on this.  No method waits and none starts a task:
+what cannot be done now says so, and the handler given to `start` is called when it can.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from ..addresses import Address
+from ..errors import LinkError
+from ..pump import Pump
+from ..wire.stream import Buffer
+
+__all__ = ["ConnectFailed", "Listener", "Network", "Pending", "Pipe", "PipeBroken"]
+
+
+class PipeBroken(Exception):
+    """The carrier broke, or one of its calls failed; the first such error stays."""
+
+
+class ConnectFailed(LinkError):
+    """No carrier could be made; the text names the address and the cause."""
+
+    def __init__(self, text: str, *, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
+
+
+class Pipe(ABC):
+    """A reliable, ordered, bidirectional byte pipe that never waits.
+
+    A pipe is inert until `start`; from then on the handler is called with (readable, writable)
+    for what `want` last asked for.
+    """
+
+    pump: Pump
+    description: str
+
+    @abstractmethod
+    def start(self, handler: Callable[[bool, bool], None]) -> None:
+        """Choose who is called when the pipe is ready; a later call replaces the handler."""
+
+    @abstractmethod
+    def want(self, readable: bool, writable: bool) -> None:
+        """Say what to be called for."""
+
+    @abstractmethod
+    def try_send(self, data: Buffer) -> int:
+        """Send some of *data*; return how many bytes (0: not now).
+
+        Raises:
+            PipeBroken: the carrier is gone.
+        """
+
+    @abstractmethod
+    def try_send_many(self, buffers: Sequence[Buffer]) -> int:
+        """Send some of the buffers as if they were one; return how many bytes (0: not now).
+
+        Raises:
+            PipeBroken: the carrier is gone.
+        """
+
+    @abstractmethod
+    def try_receive_into(self, buffer: memoryview) -> int:
+        """Receive into *buffer*; return how many bytes (0: end of file, -1: not now).
+
+        Raises:
+            PipeBroken: the carrier is gone; there was no clean end.
+        """
+
+    @abstractmethod
+    def try_receive(self, max_bytes: int) -> Buffer | None:
+        """Receive at most *max_bytes*; return them, b"" at the end of file, or None: not now.
+
+        The buffer is valid until the next call of any pipe of the same pump, unless it is
+        `bytes`.
+
+        Raises:
+            PipeBroken: the carrier is gone; there was no clean end.
+        """
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """End the sending direction cleanly."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close both directions now; what the system has taken is still delivered."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Close so that the peer sees a reset, not an end of file."""
+
+
+class Listener(Protocol):
+    """Something that accepts pipes until it is closed."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the real port."""
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Pending(Protocol):
+    """A connect that is under way."""
+
+    def cancel(self) -> None:
+        """Give it up; `done` is not called."""
+
+
+Connected: TypeAlias = Callable[["Pipe | ConnectFailed"], None]
+
+
+class Network(ABC):
+    """Where pipes come from: the real network, or one host of a memory network."""
+
+    @abstractmethod
+    async def resolve(self, address: Address) -> Address:
+        """Return the address with its name looked up.
+
+        Raises:
+            ConnectFailed: the name is not known.
+        Cancellation: atomic.
+        """
+
+    @abstractmethod
+    def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
+        """Begin to connect to a resolved address; *done* is called later with the outcome."""
+
+    @abstractmethod
+    async def listen(
+        self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
+    ) -> Listener:
+        """Listen; *accept* is called with each new pipe.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on; the text says why.
+        Cancellation: atomic.
+        """

@@ -1,0 +1,307 @@
+"""TCP and unix sockets as pipes, and the real network.
+
+Reads are small by default, into a buffer that all sockets of the pump share.  Once a socket has
+delivered a large read it is read into fresh `bytes`, because those can be kept for replay without
+a copy; a short read goes back to the shared buffer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from .. import limits
+from ..addresses import Address
+from ..errors import ConfigurationError
+from ..pump import Pump, Watch, refuse_virtual_time
+from ..wire.stream import Buffer
+from .pipe import ConnectFailed, Connected, Listener, Network, Pending, Pipe, PipeBroken
+
+__all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
+
+MAX_BUFFERS: Final = 512
+"""Buffers in one system call; the kernel takes at most 1,024."""
+
+ACCEPTS_PER_EVENT: Final = 32
+"""Connections accepted in one handler call, so that a flood of them delays nobody else."""
+
+_LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class SocketPipe(Pipe):
+    """A connected stream socket."""
+
+    __slots__ = ("_large", "_sock", "_watch", "broken", "description", "pump")
+
+    def __init__(self, sock: socket.socket, pump: Pump, description: str) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._watch: Watch | None = None
+        self._large = False
+        self.pump = pump
+        self.description = description
+        self.broken: str | None = None
+
+    def start(self, handler: Callable[[bool, bool], None]) -> None:
+        refuse_virtual_time()
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = self.pump.watch(self._sock.fileno(), handler)
+
+    def want(self, readable: bool, writable: bool) -> None:
+        if self._watch is not None:
+            self._watch.want(readable, writable)
+
+    def _fail(self, error: OSError) -> PipeBroken:
+        """Remember the first error: the calls after it may look like a clean end of file."""
+        if self.broken is None:
+            self.broken = (error.strerror or str(error)).lower()
+        return PipeBroken(self.broken)
+
+    def try_send(self, data: Buffer) -> int:
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def try_send_many(self, buffers: Sequence[Buffer]) -> int:
+        try:
+            return self._sock.sendmsg(buffers[:MAX_BUFFERS])
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def try_receive_into(self, buffer: memoryview) -> int:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+        try:
+            return self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return -1
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def try_receive(self, max_bytes: int) -> Buffer | None:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+        try:
+            if self._large:
+                data = self._sock.recv(max_bytes)
+                self._large = len(data) >= _LARGE_READ_BYTES
+                return data
+            scratch = self.pump.edge_scratch
+            count = self._sock.recv_into(scratch, min(max_bytes, len(scratch)))
+            self._large = count >= _LARGE_READ_BYTES
+            return memoryview(scratch)[:count]
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def send_eof(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._sock.close()
+
+    def reset(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.close()
+
+
+class _Connecting:
+    """A non-blocking connect."""
+
+    def __init__(self, sock: socket.socket, address: Address, pump: Pump, done: Connected) -> None:
+        self._sock = sock
+        self._address = address
+        self._pump = pump
+        self._done = done
+        self._watch: Watch | None = None
+
+    def begin(self, target: tuple[str, int] | str) -> None:
+        code = self._sock.connect_ex(target)
+        if code in (0, errno.EINPROGRESS):
+            self._watch = self._pump.watch(self._sock.fileno(), self._ready)
+            self._watch.want(readable=False, writable=True)
+        else:
+            self._pump.call_soon(lambda: self._finish(code))
+
+    def _ready(self, readable: bool, writable: bool) -> None:
+        assert self._watch is not None  # set before the handler can be called
+        self._watch.close()
+        self._finish(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def _finish(self, code: int) -> None:
+        if self._sock.fileno() < 0:
+            return
+        if code:
+            self._sock.close()
+            refused = code in (errno.ECONNREFUSED, errno.ENOENT)
+            why = os.strerror(code).lower()
+            self._done(ConnectFailed(f"cannot connect to {self._address}: {why}", refused=refused))
+        else:
+            self._done(SocketPipe(self._sock, self._pump, str(self._address)))
+
+    def cancel(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._sock.close()
+
+
+class _SocketListener:
+    """A listening socket."""
+
+    def __init__(
+        self, sock: socket.socket, address: Address, pump: Pump, accept: Callable[[Pipe], None]
+    ) -> None:
+        self._sock = sock
+        self.address = address
+        self._pump = pump
+        self._accept = accept
+        self._watch = pump.watch(sock.fileno(), self._ready)
+        self._watch.want(readable=True, writable=False)
+
+    def _ready(self, readable: bool, writable: bool) -> None:
+        for _ in range(ACCEPTS_PER_EVENT):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _GONE:
+                    self._pause()
+                    return
+                continue
+            name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self.address.path
+            try:
+                pipe = SocketPipe(sock, self._pump, name)
+            except OSError:
+                sock.close()
+                continue
+            self._accept(pipe)
+
+    def _pause(self) -> None:
+        """Out of descriptors: leave the queue to the kernel and look again in a moment."""
+        self._watch.want(readable=False, writable=False)
+        self._pump.call_later(0.1, self._continue)
+
+    def _continue(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._watch.want(readable=True, writable=False)
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        self._watch.close()
+        self._sock.close()
+        if self.address.scheme == "unix":
+            with contextlib.suppress(OSError):
+                Path(self.address.path).unlink()
+
+
+class SocketNetwork(Network):
+    """The real network."""
+
+    async def resolve(self, address: Address) -> Address:
+        if address.scheme == "unix":
+            return address
+        if address.scheme != "tcp":
+            raise ConfigurationError(f"{address}: the real network knows tcp:// and unix:// only")
+        try:
+            ipaddress.ip_address(address.host)
+        except ValueError:
+            pass
+        else:
+            return address
+        try:
+            found = await trio.socket.getaddrinfo(
+                address.host, address.port, type=socket.SOCK_STREAM
+            )
+        except OSError as error:
+            raise ConnectFailed(f"cannot look up {address.host}: {error.strerror}") from error
+        found.sort(key=lambda item: item[0] != socket.AF_INET)
+        return Address("tcp", str(found[0][4][0]), address.port)
+
+    def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
+        family, target = _socket_address(address)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        connecting = _Connecting(sock, address, pump, done)
+        connecting.begin(target)
+        return connecting
+
+    async def listen(
+        self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
+    ) -> Listener:
+        refuse_virtual_time()
+        resolved = await self.resolve(address)
+        family, target = _socket_address(resolved)
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if resolved.scheme == "unix":
+                _remove_stale_socket(resolved.path)
+            else:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(target)
+            if resolved.scheme == "unix":
+                os.chmod(resolved.path, 0o600)
+            sock.listen(4096)
+        except OSError as error:
+            sock.close()
+            raise ConfigurationError(_explain_listen(address, error)) from error
+        if resolved.scheme == "tcp":
+            resolved = Address("tcp", resolved.host, sock.getsockname()[1])
+        return _SocketListener(sock, resolved, pump, accept)
+
+
+SYSTEM_NETWORK: Final = SocketNetwork()
+"""The real network; what every `network` argument defaults to."""
+
+
+def _socket_address(address: Address) -> tuple[socket.AddressFamily, tuple[str, int] | str]:
+    if address.scheme == "unix":
+        return socket.AF_UNIX, address.path
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    return family, (address.host, address.port)
+
+
+def _remove_stale_socket(path: str) -> None:
+    """Remove a socket file that nobody listens on; leave everything else for `bind` to refuse."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+
+
+def _explain_listen(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {address}: it is in use; stop the other program or use port 0"
+    if error.errno == errno.EACCES:
+        return f"cannot listen on {address}: permission denied; use a port above 1023"
+    return f"cannot listen on {address}: {(error.strerror or str(error)).lower()}"
