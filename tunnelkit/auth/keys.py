@@ -1,0 +1,184 @@
+"""Ed25519 keys: private ones in PEM files, public ones in a key ring.
+
+A key is named by its RFC 7638 thumbprint, so that the name cannot lie about the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from ..errors import ConfigurationError
+from .encoding import decode_base64url, encode_base64url
+from .files import read_file, read_secret_file, write_secret_file
+
+__all__ = [
+    "Jwk",
+    "KeyRing",
+    "generate_key",
+    "jwk_of",
+    "key_id",
+    "load_private_key",
+    "public_key_from_jwk",
+    "save_private_key",
+]
+
+KEY_BYTES = 32  # an Ed25519 public key (RFC 8032 §5.1.5)
+
+
+class Jwk(msgspec.Struct, omit_defaults=True):
+    """A public Ed25519 key as RFC 8037 writes it; other members are ignored, but not `d`."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str = ""
+    # Present only in a private key, which has no business in a token or a ring.
+    d: str = ""
+
+
+class _Jwks(msgspec.Struct):
+    keys: list[Jwk]
+
+
+def generate_key() -> Ed25519PrivateKey:
+    """Return a new private key."""
+    return Ed25519PrivateKey.generate()
+
+
+def key_id(raw: bytes) -> str:
+    """Return the RFC 7638 thumbprint (SHA-256, base64url) of a raw 32-byte public key."""
+    members = {"crv": "Ed25519", "kty": "OKP", "x": encode_base64url(raw)}
+    canonical = json.dumps(members, separators=(",", ":"), sort_keys=True)
+    return encode_base64url(hashlib.sha256(canonical.encode()).digest())
+
+
+def jwk_of(raw: bytes) -> dict[str, str]:
+    """Return the JWK of a raw 32-byte public key, without its name."""
+    return {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)}
+
+
+def public_key_from_jwk(jwk: Jwk) -> bytes:
+    """Return the raw 32-byte key of *jwk*.
+
+    Raises:
+        ValueError: it is not one public Ed25519 key, or carries another key's name.
+    """
+    if jwk.d:
+        raise ValueError("it holds a private key")
+    raw = decode_base64url(jwk.x)
+    if len(raw) != KEY_BYTES:
+        raise ValueError(f"its x stands for {len(raw)} bytes instead of {KEY_BYTES}")
+    if jwk.kid not in ("", key_id(raw)):
+        raise ValueError("its kid is not the RFC 7638 thumbprint of the key")
+    return raw
+
+
+def save_private_key(path: str | Path, key: Ed25519PrivateKey, *, force: bool = False) -> None:
+    """Write *key* as PEM PKCS8 with mode 0600.
+
+    Raises:
+        ConfigurationError: the file exists and *force* is off, or it cannot be written.
+    """
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_secret_file(path, pem, force=force)
+
+
+def load_private_key(path: str | Path) -> Ed25519PrivateKey:
+    """Read a key that `save_private_key` or ``openssl genpkey`` wrote.
+
+    Raises:
+        ConfigurationError: it cannot be read, other users can read it, or it is no Ed25519
+            key.
+    """
+    pem = read_secret_file(path, "private key")
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # No cause attached: a parser's text could quote a piece of the key.
+        raise ConfigurationError(
+            f"private key {path} is not an unencrypted PEM file: "
+            "make one with `python -m tunnelkit.auth keygen`"
+        ) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError(
+            f"private key {path} is not an Ed25519 key: "
+            "make one with `python -m tunnelkit.auth keygen`"
+        )
+    return key
+
+
+class KeyRing:
+    """The public keys whose signatures are believed, by key id.  Does not change once made."""
+
+    def __init__(self, keys: Iterable[bytes | Ed25519PublicKey] = ()) -> None:
+        self._keys: dict[str, Ed25519PublicKey] = {}
+        for key in keys:
+            public = Ed25519PublicKey.from_public_bytes(key) if isinstance(key, bytes) else key
+            self._keys[key_id(public.public_bytes_raw())] = public
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"<KeyRing {' '.join(self.key_ids) or 'empty'}>"
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The names of the keys, in the order in which they were given."""
+        return tuple(self._keys)
+
+    def find(self, kid: str) -> Ed25519PublicKey | None:
+        """Return the key of this name, or None."""
+        return self._keys.get(kid)
+
+    def raw_keys(self) -> list[bytes]:
+        """Return the keys as 32 bytes each."""
+        return [key.public_bytes_raw() for key in self._keys.values()]
+
+    def to_jwks(self) -> str:
+        """Return the ring as a JSON Web Key Set (RFC 7517 §5)."""
+        entries = [
+            {**jwk_of(raw), "kid": key_id(raw), "use": "sig", "alg": "EdDSA"}
+            for raw in self.raw_keys()
+        ]
+        return json.dumps({"keys": entries}, indent=2) + "\n"
+
+    @classmethod
+    def from_jwks(cls, text: str | bytes, source: str = "key ring") -> KeyRing:
+        """Read a JSON Web Key Set; *source* names it in errors.
+
+        Raises:
+            ConfigurationError: it is not a set of public Ed25519 keys, or is empty.
+        """
+        try:
+            keys = [public_key_from_jwk(jwk) for jwk in msgspec.json.decode(text, type=_Jwks).keys]
+        except (ValueError, RecursionError) as error:
+            raise ConfigurationError(
+                f"{source} is not a JSON Web Key Set of public Ed25519 keys: {error}"
+            ) from None
+        if not keys:
+            raise ConfigurationError(f"{source} holds no key, so it would refuse every token")
+        return cls(keys)
+
+    @classmethod
+    def load(cls, path: str | Path) -> KeyRing:
+        """Read a JSON Web Key Set from a file.
+
+        Raises:
+            ConfigurationError: it cannot be read, or is not a set of public Ed25519 keys.
+        """
+        return cls.from_jwks(read_file(path, "key ring"), f"key ring {path}")
