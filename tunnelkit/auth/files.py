@@ -42,10 +42,15 @@ def _read(path: Path, what: str, *, secret: bool) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(f"cannot open {what} {path}: {reason}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # Asked of the open file, so that nobody can swap it between the check and the read.
         _check_status(os.fstat(descriptor), path, what, secret=secret)
-        data = file.read(MAX_FILE_BYTES + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {what} {path}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise ConfigurationError(f"{what} {path} is larger than {MAX_FILE_BYTES} bytes")
     return data
