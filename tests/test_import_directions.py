@@ -21,6 +21,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"errors", "limits", "addresses", "_version"},
         {"wire", "auth"},
         {"pump", "carriers"},
+        {"handshake"},
         {"link"},
         {"session"},
         {"dialer", "splice"},
@@ -46,9 +47,9 @@ LAYERS: dict[str, list[set[str]]] = {
 PEERS: list[tuple[str, int]] = [
     ("tunnelkit", 0),
     ("tunnelkit", 2),
-    ("tunnelkit", 5),
     ("tunnelkit", 6),
     ("tunnelkit", 7),
+    ("tunnelkit", 8),
     ("control", 0),
     ("control", 4),
 ]
@@ -168,7 +169,8 @@ def plant(root: Path, path: str, text: str) -> list[str]:
 
 
 def test_imports_of_this_repository_go_one_way() -> None:
-    assert check_tree(ROOT) == []
+    faults = check_tree(ROOT)
+    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.parametrize(
