@@ -29,6 +29,7 @@ __all__ = [
     "Jwk",
     "KeyRing",
     "generate_key",
+    "is_weak_key",
     "jwk_of",
     "key_id",
     "load_private_key",
@@ -37,6 +38,21 @@ __all__ = [
 ]
 
 KEY_BYTES = 32  # an Ed25519 public key (RFC 8032 §5.1.5)
+
+# Every encoding of the eight points of small order, less the sign bit.  Under such a "key" anybody
+# can make signatures, and Ed25519 libraries do not all refuse it.
+_WEAK_KEYS = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 
 
 class Jwk(msgspec.Struct, omit_defaults=True):
@@ -66,6 +82,11 @@ def key_id(raw: bytes) -> str:
     return encode_base64url(hashlib.sha256(canonical.encode()).digest())
 
 
+def is_weak_key(raw: bytes) -> bool:
+    """Whether anybody could sign under this raw public key, without knowing a private one."""
+    return raw[:31] + bytes([raw[31] & 0x7F]) in _WEAK_KEYS if len(raw) == KEY_BYTES else False
+
+
 def jwk_of(raw: bytes) -> dict[str, str]:
     """Return the JWK of a raw 32-byte public key, without its name."""
     return {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(raw)}
@@ -82,6 +103,8 @@ def public_key_from_jwk(jwk: Jwk) -> bytes:
     raw = decode_base64url(jwk.x)
     if len(raw) != KEY_BYTES:
         raise ValueError(f"its x stands for {len(raw)} bytes instead of {KEY_BYTES}")
+    if is_weak_key(raw):
+        raise ValueError("it is a key under which anybody can sign")
     if jwk.kid not in ("", key_id(raw)):
         raise ValueError("its kid is not the RFC 7638 thumbprint of the key")
     return raw

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import AuthenticationError, ErrorCode, LocalProtocolError
+from .keys import is_weak_key
 
 __all__ = [
     "INITIATOR",
@@ -132,6 +133,8 @@ def verify_signature(public: bytes, message: bytes, signature: bytes) -> None:
             whatever the bytes.
     """
     try:
+        if is_weak_key(public):
+            raise InvalidSignature
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise AuthenticationError(

@@ -30,7 +30,8 @@ ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KID = key_id(ISSUER.public_key().public_bytes_raw())
 RING = KeyRing([ISSUER.public_key()])
 HEADER = {"alg": "EdDSA", "kid": KID, "typ": "tk-cap+jwt"}
-HOLDER_JWK = {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(bytes(32))}
+HOLDER = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
+HOLDER_JWK = {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(HOLDER)}
 CLAIMS: dict[str, Any] = {
     "sub": "a",
     "cnf": {"jwk": HOLDER_JWK},
@@ -198,6 +199,7 @@ WRONG_CLAIMS: list[tuple[str, Any]] = [
     ("cnf", {"jwk": HOLDER_JWK | {"kty": "EC"}}),
     ("cnf", {"jwk": HOLDER_JWK | {"crv": "Ed448"}}),
     ("cnf", {"jwk": HOLDER_JWK | {"x": "AAAA"}}),
+    ("cnf", {"jwk": HOLDER_JWK | {"x": "A" * 43}}),
     ("cnf", {"jwk": HOLDER_JWK | {"d": "AAAA"}}),
 ]
 
@@ -267,6 +269,7 @@ def test_signed_nonsense_raises_only_the_documented_error(claim: str, value: obj
     [
         {"subject": "a b"},
         {"holder": bytes(31)},
+        {"holder": bytes(32)},
         {"lifetime_seconds": 0},
         {"lifetime_seconds": MAX_LIFETIME_SECONDS + 1},
         {"peers": ["a"] * (MAX_PATTERNS + 1)},
@@ -347,6 +350,6 @@ def test_target_opens_only_if_a_pattern_allows_it(
 
 def test_minted_kid_is_the_key_id(issuer: Ed25519PrivateKey) -> None:
     token = mint(
-        issuer, subject="a", holder=bytes(32), lifetime_seconds=1, peers=[], targets=[], now=0
+        issuer, subject="a", holder=HOLDER, lifetime_seconds=1, peers=[], targets=[], now=0
     )
     assert jwt.get_unverified_header(token) == HEADER

@@ -112,6 +112,7 @@ BAD_RINGS = {
     "a private key": json.dumps({"keys": [jwk_of(RAW) | {"d": "c2VjcmV0"}]}),
     "a lying name": json.dumps({"keys": [jwk_of(RAW) | {"kid": "mine"}]}),
     "a short key": json.dumps({"keys": [jwk_of(RAW[:31])]}),
+    "a weak key": json.dumps({"keys": [jwk_of(bytes(32))]}),
     "padding": json.dumps({"keys": [jwk_of(RAW) | {"x": RFC_X + "="}]}),
     "a number": json.dumps({"keys": [jwk_of(RAW) | {"x": 1}]}),
     "depth": '{"keys": ' + "[" * 100_000,

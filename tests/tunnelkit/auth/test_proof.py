@@ -88,6 +88,14 @@ def test_any_other_signature_raises_only_wrong_holder(public: bytes, signature: 
     assert caught.value.code == ErrorCode.WRONG_HOLDER
 
 
+@pytest.mark.parametrize("sign_bit", [0, 0x80])
+def test_key_under_which_anybody_signs_is_refused(sign_bit: int) -> None:
+    identity = b"\x01" + bytes(30) + bytes([sign_bit])  # the neutral point
+    forged = b"\x01" + bytes(63)
+    with pytest.raises(AuthenticationError):
+        verify_signature(identity, b"any message", forged)
+
+
 def test_signature_belongs_to_its_message(holder: Ed25519PrivateKey) -> None:
     with pytest.raises(AuthenticationError):
         verify_signature(holder.public_key().public_bytes_raw(), b"other", sign(holder, b"message"))
