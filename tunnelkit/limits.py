@@ -55,7 +55,7 @@ MAX_UNACCEPTED_OPENS: Final = 4_096
 """Most opens of the peer that wait for an answer.  Stops: opens faster than targets answer."""
 
 MAX_OPENS_PER_SECOND: Final = 20_000
-"""Most streams a second that the peer may open in a session, in bursts of as many; more are refused.
+"""Most streams a second that the peer may open in a session; more are refused.
 Stops: rapid open-and-reset, which costs the peer nothing and us a connection."""
 
 # --- sessions and links -------------------------------------------------------------------

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import trio
 
-from .. import limits
-from ..addresses import Address
-from ..pump import Pump
+from tunnelkit import limits
+from tunnelkit.addresses import Address
+from tunnelkit.pump import Pump
+
 from .pipe import ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
 from .sockets import SYSTEM_NETWORK, SocketNetwork, SocketPipe
 

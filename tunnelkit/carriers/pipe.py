@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from ..addresses import Address
-from ..errors import LinkError
-from ..pump import Pump
-from ..wire.stream import Buffer
+from tunnelkit.addresses import Address
+from tunnelkit.errors import LinkError
+from tunnelkit.pump import Pump
+from tunnelkit.wire.stream import Buffer
 
 __all__ = ["ConnectFailed", "Listener", "Network", "Pending", "Pipe", "PipeBroken"]
 

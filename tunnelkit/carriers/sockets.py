@@ -20,12 +20,13 @@ from typing import Final
 
 import trio
 
-from .. import limits
-from ..addresses import Address
-from ..errors import ConfigurationError
-from ..pump import Pump, Watch, refuse_virtual_time
-from ..wire.stream import Buffer
-from .pipe import ConnectFailed, Connected, Listener, Network, Pending, Pipe, PipeBroken
+from tunnelkit import limits
+from tunnelkit.addresses import Address
+from tunnelkit.errors import ConfigurationError
+from tunnelkit.pump import Pump, Watch, refuse_virtual_time
+from tunnelkit.wire.stream import Buffer
+
+from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
 

@@ -29,7 +29,8 @@ from typing import Final
 
 import trio
 
-from ..errors import ConfigurationError, LocalProtocolError
+from tunnelkit.errors import ConfigurationError, LocalProtocolError
+
 from .core import Pump, Timer, Watch
 from .tasks import TaskPump
 

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 import trio
 from outcome import Value
 
-from .. import limits
+from tunnelkit import limits
 
 __all__ = ["Pump", "Timer", "Watch"]
 

@@ -17,8 +17,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, TypeAlias
 
-from .. import limits
-from ..errors import LocalProtocolError, RemoteProtocolError
+from tunnelkit import limits
+from tunnelkit.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
     "ATTACH_FRAMES",

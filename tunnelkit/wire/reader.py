@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import limits
-from ..errors import RemoteProtocolError
+from tunnelkit import limits
+from tunnelkit.errors import RemoteProtocolError
+
 from .frames import HEADER, HEADER_BYTES
 
 __all__ = ["Deliver", "FrameReader"]

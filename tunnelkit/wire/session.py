@@ -28,8 +28,9 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final, Protocol
 
-from .. import limits
-from ..errors import ErrorCode, LocalProtocolError, RemoteProtocolError, SessionError
+from tunnelkit import limits
+from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, SessionError
+
 from .frames import (
     FIELDS,
     HEADER,
@@ -307,16 +308,7 @@ class SessionCore:
         """Number and write up to *most* bytes of *data*; return how many."""
         outlet = self.outlet
         taken = 0
-        while (
-            taken < most
-            and self.unacknowledged < self._cap
-            and outlet is not None
-            and outlet.is_clear
-            and not self._replay_next
-            and not self._control
-            and self.is_established
-            and self.attachment is Attachment.ATTACHED
-        ):
+        while taken < most and outlet is not None and self.can_send_data:
             frame = limits.SHARED_FRAME_BYTES if self.waiting else limits.BULK_FRAME_BYTES
             size = min(most - taken, frame)
             if size == len(data):
@@ -362,7 +354,7 @@ class SessionCore:
         while control and self._may_control(control[0][0]):
             self._write(*control.popleft())
         turns = len(self.waiting)
-        while turns and self._may_send():
+        while turns and self.can_send_data:
             turns -= 1
             stream = self.waiting.popleft()
             stream.is_blocked = False
@@ -371,12 +363,17 @@ class SessionCore:
             if not turns:
                 turns = len(self.waiting)
 
-    def _may_send(self) -> bool:
+    @property
+    def can_send_data(self) -> bool:
+        """Whether a data frame may be numbered and written now."""
         return (
-            self.outlet is not None
+            self.unacknowledged < self._cap
+            and self.outlet is not None
             and self.outlet.is_clear
-            and self.unacknowledged < self._cap
+            and not self._replay_next
+            and not self._control
             and self.is_established
+            and self.attachment is Attachment.ATTACHED
         )
 
     def _may_control(self, frame_type: int) -> bool:

@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from ..errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+
 from .frames import FrameType, ResetDirection, encode_fields
 from .states import INCOMING, OUTGOING, PHASE, Half, Input, Phase
 from .windows import ReceiveWindow
@@ -168,6 +169,19 @@ class StreamCore:
             elif taken == room:
                 self.is_blocked = True
         return taken
+
+    def poll_writable(self) -> bool:
+        """Say whether `offer` would take anything; if not, `sink.resume` follows when it would."""
+        if self.outgoing is not Half.OPEN:
+            return True
+        has_credit = self.credit > self.sent
+        if has_credit and self.session.can_send_data:
+            return True
+        if not self.is_blocked:
+            self.is_blocked = True
+            if has_credit:
+                self.session.waiting.append(self)
+        return False
 
     def finish(self) -> None:
         """Send the end of this direction; a no-op where it is over already."""

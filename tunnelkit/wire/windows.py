@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import limits
-from ..errors import RemoteProtocolError
+from tunnelkit import limits
+from tunnelkit.errors import RemoteProtocolError
 
 __all__ = ["ReceiveWindow", "WindowBudget"]
 

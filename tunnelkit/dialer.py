@@ -1,0 +1,95 @@
+"""Keep a link up: dial, back off, dial again.
+
+The decisions are plain: `next_delay` says how long to wait, `is_final` whether trying again makes
+sense at all.  `keep_link` does it.  A laptop that wakes up has a wall clock ahead of its monotonic
+one: then the wait ends at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from .addresses import Address
+from .carriers import connect
+from .errors import ErrorCode, LinkError, LinkRefused
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = ["is_final", "keep_link", "next_delay"]
+
+FIRST_DELAY_SECONDS: Final = 0.05
+MAX_DELAY_SECONDS: Final = 5.0
+REFUSED_DELAY_SECONDS: Final = 15.0
+"""A refusal is not going to change soon: somebody has to change a token or a key ring."""
+
+GOOD_LINK_SECONDS: Final = 5.0
+"""A link that was up for this long proves that dialling works: the next delay is short again."""
+
+_TICK_SECONDS: Final = 0.5
+_JUMP_SECONDS: Final = 2.0
+
+_log = logging.getLogger("tunnelkit.dialer")
+
+
+def next_delay(failures: int, chance: float) -> float:
+    """Return the seconds to wait after *failures* failures in a row.
+
+    Args:
+        failures: at least 1.
+        chance: a random number from 0 to 1: half of the delay is jitter, so that many endpoints
+            do not return to a restarted broker at the same moment.
+    """
+    full: float = min(FIRST_DELAY_SECONDS * 2.0 ** min(failures - 1, 16), MAX_DELAY_SECONDS)
+    return full * (0.5 + 0.5 * chance)
+
+
+def is_final(error: LinkError) -> bool:
+    """Say whether dialling again must not happen: another process took this one's place."""
+    return isinstance(error, LinkRefused) and error.code == ErrorCode.DISPLACED
+
+
+async def sleep_unless_clock_jumps(seconds: float) -> None:
+    """Sleep, but no longer when the wall clock runs ahead: this machine was asleep.
+
+    Cancellation: atomic.
+    """
+    until = trio.current_time() + seconds
+    ahead = time.time() - trio.current_time()
+    while (left := until - trio.current_time()) > 0:
+        await trio.sleep(min(left, _TICK_SECONDS))
+        if time.time() - trio.current_time() - ahead > _JUMP_SECONDS:
+            return
+
+
+async def keep_link(endpoint: Endpoint, address: Address) -> None:
+    """Keep a link to *address* up until cancelled, or until another process displaces this one.
+
+    Cancellation: atomic; the link is closed by the endpoint.
+    """
+    failures = 0
+    while True:
+        started = trio.current_time()
+        try:
+            pipe = await connect(endpoint.network, address, endpoint.pump)
+            link = endpoint.begin_link(pipe, address)
+            error = await endpoint.wait_link_closed(link)
+        except LinkError as failed:
+            error = failed
+        if endpoint.dial_errors.get(address) != str(error):
+            _log.warning("%s; trying again", error)
+        endpoint.dial_errors[address] = str(error)
+        if is_final(error):
+            _log.error("%s: another process runs as %s", address, endpoint.subject)
+            return
+        was_good = trio.current_time() - started > GOOD_LINK_SECONDS
+        failures = 1 if was_good else failures + 1
+        delay = next_delay(failures, random.random())
+        if isinstance(error, LinkRefused):
+            delay = max(delay, REFUSED_DELAY_SECONDS)
+        await sleep_unless_clock_jumps(delay)

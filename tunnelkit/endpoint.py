@@ -1,0 +1,504 @@
+"""`Endpoint`: one identity with its links and its sessions.
+
+How it works.  An endpoint keeps a link to every address it was told to dial and accepts links on
+every address it was told to listen on.  It knows which peers can be reached over which link: a
+direct link leads to its peer, a link to a broker leads to whom the broker reports.  Sessions ask
+it for a link (`place_soon`); the first link, in the order of the addresses, over which the peer
+is present gets the session.  Whenever a link comes up, a peer appears or a link says that it goes
+away, sessions without a good link are placed again.
+
+Only the initiator of a session chooses.  The responder follows: it answers an `attach` on a direct
+link and an `invite` from a broker.
+
+Incoming streams are checked against the capability that the initiator showed end to end
+(`may_open`) before anyone hears of them; then `on_stream` decides, or the handler of `serve`.
+
+Everything lives inside `async with open_endpoint(...)`: leaving it ends sessions and links, and
+waits until the last task and socket is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import trio
+
+from . import limits
+from .addresses import Address, parse_address
+from .auth import Identity, KeyRing, may_open
+from .carriers import SYSTEM_NETWORK, Listener, Network, Pipe
+from .dialer import keep_link
+from .errors import (
+    AuthenticationError,
+    ErrorCode,
+    LinkError,
+    LinkRefused,
+    RemoteProtocolError,
+    SessionError,
+)
+from .handshake import Accepting, Dialing
+from .link import Health, Link, new_instance
+from .pump import Pump, acquire_pump, release_pump
+from .session import Session
+from .stream import Stream
+from .wire.frames import FrameType, Role, Value, decode_fields
+from .wire.states import Attachment, LinkState
+from .wire.stream import StreamCore
+
+__all__ = ["Endpoint", "open_endpoint"]
+
+OPEN_SESSION_TIMEOUT_SECONDS = 10.0
+"""How long `open_session` waits for the peer unless told otherwise, seconds."""
+
+
+class Endpoint:
+    """One identity, its links and its sessions.  Made by `open_endpoint`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        ring: KeyRing,
+        network: Network,
+        pump: Pump,
+        nursery: trio.Nursery,
+        *,
+        grace_seconds: float,
+        session_window_bytes: int,
+        ping_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.identity = identity
+        self.ring = ring
+        self.network = network
+        self.pump = pump
+        self.instance = new_instance()
+        self.grace_seconds = grace_seconds
+        self.session_window_bytes = session_window_bytes
+        self.clock = clock
+        self.links: list[Link] = []
+        self.listeners: list[Listener] = []
+        self.sessions: dict[bytes, Session] = {}
+        self.dial_errors: dict[Address, str] = {}
+        self.on_stream: Callable[[Session, StreamCore], None] = _refuse_stream
+        self.on_change: Callable[[], None] = lambda: None
+        self._ping_seconds = ping_seconds
+        self._nursery = nursery
+        self._order: list[Address] = []
+        self._addresses: dict[Link, Address] = {}
+        self._present: dict[Link, dict[str, bytes]] = {}
+        self._closed_links: dict[Link, trio.Event] = {}
+        self._is_placing = False
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.subject}: {len(self.links)} links, {len(self.sessions)} sessions>"
+
+    @property
+    def subject(self) -> str:
+        """The name under which peers know this endpoint."""
+        return self.identity.subject
+
+    # --- for users --------------------------------------------------------------------------
+
+    async def open_session(
+        self, peer: str, *, timeout: float = OPEN_SESSION_TIMEOUT_SECONDS
+    ) -> Session:
+        """Open a session with the endpoint whose subject is *peer*.
+
+        Args:
+            timeout: how long to wait for the peer, seconds.
+
+        Raises:
+            SessionError: the peer is not there (UNKNOWN_PEER), or one side did not accept the
+                other.
+        Cancellation: atomic; the session is ended.
+        """
+        session = self.begin_session(peer)
+        try:
+            with trio.fail_after(timeout):
+                await session.wait_open()
+        except trio.TooSlowError:
+            why = session.last_reason or "no link leads to it"
+            text = (
+                f"no session with {peer!r} within {timeout:g} s ({why}); "
+                "is it running, and do both tokens let the two meet?"
+            )
+            session.end(ErrorCode.UNKNOWN_PEER, text)
+            raise SessionError(ErrorCode.UNKNOWN_PEER, text) from None
+        except BaseException:
+            session.end(ErrorCode.CANCELLED, "the opener gave up")
+            raise
+        return session
+
+    def begin_session(self, peer: str) -> Session:
+        """Make a session that attaches as soon as the peer can be reached; does not wait."""
+        session = Session(self, Role.INITIATOR, peer)
+        self.sessions[session.session_id] = session
+        self.place_soon(session)
+        return session
+
+    async def serve(self, handler: Callable[[Stream], Awaitable[object]]) -> None:
+        """Accept incoming streams until cancelled; *handler* runs in a task of its own for each.
+
+        The stream is closed when the handler returns, and reset when it raises; an exception of
+        a handler ends this call, as in any nursery.
+        Cancellation: handlers are cancelled; incoming streams are refused from then on.
+        """
+        async with trio.open_nursery() as nursery:
+
+            async def run(stream: Stream) -> None:
+                async with stream:
+                    await handler(stream)
+
+            def accept(session: Session, core: StreamCore) -> None:
+                stream = Stream(core, session, self.pump)
+                core.accept()
+                nursery.start_soon(run, stream)
+
+            self.on_stream = accept
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.on_stream = _refuse_stream
+
+    async def listen(self, address: Address) -> Address:
+        """Accept links on *address*; return it with the real port.
+
+        Raises:
+            ConfigurationError: it cannot be listened on.
+        Cancellation: atomic.
+        """
+        listener = await self.network.listen(address, self.pump, self.begin_accepted_link)
+        self.listeners.append(listener)
+        return listener.address
+
+    def dial(self, address: Address) -> None:
+        """Keep a link to *address* up from now on."""
+        self._order.append(address)
+        self._nursery.start_soon(keep_link, self, address)
+
+    def peers(self) -> set[str]:
+        """Return the subjects that can be reached now."""
+        return {subject for link in self.links for subject in self._present.get(link, ())}
+
+    # --- links ------------------------------------------------------------------------------
+
+    def begin_link(self, pipe: Pipe, address: Address) -> Link:
+        """Start a link over a pipe that this side connected."""
+        handshake = Dialing(self.identity, self.instance, os.urandom(32))
+        link = Link(pipe, handshake, self, ping_seconds=self._ping_seconds)
+        self._addresses[link] = address
+        self._closed_links[link] = trio.Event()
+        link.start()
+        return link
+
+    def begin_accepted_link(self, pipe: Pipe) -> None:
+        """Start a link over a pipe that the peer connected."""
+        handshake = Accepting(
+            self.ring,
+            subject=self.subject,
+            is_broker=False,
+            instance=self.instance,
+            nonce=os.urandom(32),
+            clock=self.clock,
+        )
+        link = Link(pipe, handshake, self, ping_seconds=self._ping_seconds)
+        self._closed_links[link] = trio.Event()
+        link.start()
+
+    async def wait_link_closed(self, link: Link) -> LinkError:
+        """Wait until *link* is gone, and return why.
+
+        Cancellation: atomic.
+        """
+        closed = self._closed_links.get(link)
+        if closed is not None:
+            await closed.wait()
+        assert link.error is not None  # a closed link says why
+        return link.error
+
+    def link_up(self, link: Link) -> None:
+        peer = link.peer
+        assert peer is not None  # a link that is up knows its peer
+        if not peer.is_broker:
+            self._replace_links(link)
+            self._present[link] = {peer.subject: peer.instance}
+        else:
+            self._present[link] = {}
+        self.dial_errors.pop(self._addresses.get(link, _NOWHERE), None)
+        self.links.append(link)
+        self.links.sort(key=self._rank)
+        self._place_all()
+
+    def _replace_links(self, link: Link) -> None:
+        """The same peer again over a direct link: the older links to it are half-open or old."""
+        for other in list(self.links):
+            if (
+                other.peer is not None
+                and link.peer is not None
+                and not other.is_dialer
+                and other.peer.subject == link.peer.subject
+                and not other.peer.is_broker
+            ):
+                is_same = other.peer.instance == link.peer.instance
+                code = ErrorCode.SUPERSEDED if is_same else ErrorCode.DISPLACED
+                other.go_away(code, "a newer link of the same endpoint")
+                other.close_after_flush(LinkError("replaced by a newer link of the same peer"))
+
+    def _rank(self, link: Link) -> int:
+        address = self._addresses.get(link, _NOWHERE)
+        return self._order.index(address) if address in self._order else len(self._order)
+
+    def link_closed(self, link: Link, error: LinkError) -> None:
+        if link in self.links:
+            self.links.remove(link)
+        self._present.pop(link, None)
+        self._addresses.pop(link, None)
+        closed = self._closed_links.pop(link, None)
+        if closed is not None:
+            closed.set()
+        self.on_change()
+
+    def health_changed(self, link: Link) -> None:
+        self.on_change()
+        self._place_all()
+
+    def stray_frame(
+        self, link: Link, kind: int, flags: int, session: int, payload: memoryview
+    ) -> None:
+        """Frames that were under way when a session left the link: nothing to do."""
+
+    def hop_frame(self, link: Link, kind: FrameType, session: int, payload: memoryview) -> None:
+        values = decode_fields(kind, payload)
+        match kind:
+            case FrameType.ATTACHED | FrameType.DETACHED | FrameType.LIMIT:
+                self._for_session(link, kind, session, values)
+            case FrameType.ATTACH:
+                self._receive_attach(link, session, values)
+            case FrameType.INVITE:
+                self._receive_invite(link, values)
+            case FrameType.PRESENCE:
+                self._receive_presence(link, values)
+            case FrameType.GO_AWAY:
+                self._receive_go_away(link, values)
+            case _:
+                raise RemoteProtocolError(f"{kind.name} to an endpoint")
+
+    def _for_session(
+        self, link: Link, kind: FrameType, number: int, values: Mapping[str, Value]
+    ) -> None:
+        session = link.users.get(number)
+        if not isinstance(session, Session):
+            return
+        if kind is FrameType.ATTACHED:
+            session.receive_attached(values)
+        elif kind is FrameType.DETACHED:
+            session.receive_detached(_int(values["code"]), str(values["text"]))
+        else:
+            session.core.limit(_int(values["cap"]))
+
+    def _receive_attach(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
+        """The peer of a direct link attaches a session, a new one or one that we know."""
+        assert link.peer is not None  # the hello is over
+        if link.peer.is_broker or number % 2 == int(link.is_dialer) or number in link.users:
+            raise RemoteProtocolError(f"attach with session number {number}")
+        session_id = values["session_id"]
+        assert isinstance(session_id, bytes)  # the field table says so
+        session = self.sessions.get(session_id)
+        try:
+            if session is None:
+                session = self._new_responder(session_id, link.peer.subject, link)
+            elif session.peer != link.peer.subject or session.role is not Role.RESPONDER:
+                raise SessionError(ErrorCode.FORBIDDEN, "the session is somebody else's")
+            session.attach_by_peer(link, number, values)
+        except (SessionError, AuthenticationError) as error:
+            link.write_hop(FrameType.DETACHED, number, code=error.code, text=error.text[:200])
+            if session is not None and error.code == ErrorCode.STATE_LOST:
+                session.end(error.code, error.text)
+
+    def _new_responder(self, session_id: bytes, peer: str, link: Link) -> Session:
+        if len(link.users) >= limits.MAX_SESSIONS_PER_LINK:
+            raise SessionError(ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link")
+        session = Session(self, Role.RESPONDER, peer, session_id)
+        self.sessions[session_id] = session
+        return session
+
+    def _receive_invite(self, link: Link, values: Mapping[str, Value]) -> None:
+        """A broker says that a peer waits for us in a session."""
+        session_id = values["session_id"]
+        assert isinstance(session_id, bytes)  # the field table says so
+        if link.peer is None or not link.peer.is_broker:
+            raise RemoteProtocolError("invite from a peer that is no broker")
+        session = self.sessions.get(session_id)
+        if session is None:
+            session = self._new_responder(session_id, str(values["peer"]), link)
+        elif session.role is not Role.RESPONDER or session.peer != values["peer"]:
+            return
+        session.attach(link)
+
+    def _receive_presence(self, link: Link, values: Mapping[str, Value]) -> None:
+        if link.peer is None or not link.peer.is_broker:
+            raise RemoteProtocolError("presence from a peer that is no broker")
+        present = self._present.setdefault(link, {})
+        subject, instance = str(values["subject"]), values["instance"]
+        assert isinstance(instance, bytes)  # the field table says so
+        if values["present"]:
+            present[subject] = instance
+            self._place_all()
+        else:
+            present.pop(subject, None)
+        self.on_change()
+
+    def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
+        code, text = _int(values["code"]), str(values["text"])
+        if code == ErrorCode.DISPLACED:
+            link.close(LinkRefused(code, text))
+        else:
+            self._place_all()
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def place_soon(self, session: Session) -> None:
+        """Find a link for *session* when the current batch is over."""
+        self._place_all()
+
+    def _place_all(self) -> None:
+        if not self._is_placing:
+            self._is_placing = True
+            self.pump.call_soon(self._place_now)
+
+    def _place_now(self) -> None:
+        self._is_placing = False
+        for session in list(self.sessions.values()):
+            if session.role is Role.INITIATOR and session.ended is None:
+                link = self._choose(session)
+                if link is not None and link is not session.link:
+                    session.attach(link)
+        self.on_change()
+
+    def _choose(self, session: Session) -> Link | None:
+        """Return the link that *session* should be on; its own if that is good enough."""
+        now = session.link
+        if now is not None and now.state is LinkState.UP and now.health is Health.UP:
+            return now
+        fit = [link for link in self.links if session.peer in self._present.get(link, ())]
+        best = [link for link in fit if link.state is LinkState.UP and link.health is Health.UP]
+        if best:
+            return best[0]
+        if now is not None and session.core.attachment is not Attachment.DETACHED:
+            return now
+        return fit[0] if fit else None
+
+    def session_opened(self, session: Session) -> None:
+        """A session is established."""
+        self.on_change()
+
+    def session_ended(self, session: Session) -> None:
+        """A session is over."""
+        self.sessions.pop(session.session_id, None)
+        self.on_change()
+
+    def stream_offered(self, session: Session, stream: StreamCore) -> None:
+        """Check what the peer may open, then let `on_stream` decide."""
+        capability = session.peer_capability
+        if capability is None or not may_open(capability, stream.target):
+            stream.refuse(
+                ErrorCode.FORBIDDEN,
+                f"the token of {session.peer} does not allow target {stream.target[:100]!r}",
+            )
+        elif capability.expires_at <= self.clock():
+            stream.refuse(ErrorCode.TOKEN_EXPIRED, f"the token of {session.peer} has expired")
+        else:
+            self.on_stream(session, stream)
+
+    async def aclose(self, timeout: float = limits.CLOSE_TIMEOUT_SECONDS) -> None:
+        """End all sessions and links; `open_endpoint` calls it.
+
+        Cancellation: everything is closed in any case.
+        """
+        try:
+            with trio.move_on_after(timeout):
+                async with trio.open_nursery() as nursery:
+                    for session in list(self.sessions.values()):
+                        nursery.start_soon(session.aclose)
+        finally:
+            for listener in self.listeners:
+                listener.close()
+            with self.pump.batch():
+                for session in list(self.sessions.values()):
+                    session.end(ErrorCode.SESSION_CLOSED, "the endpoint was closed")
+            for link in [*self.links, *self._closed_links]:
+                link.close(LinkError("closed by this side"))
+
+
+_NOWHERE = Address("tcp")
+
+
+def _refuse_stream(session: Session, stream: StreamCore) -> None:
+    stream.refuse(ErrorCode.UNKNOWN_TARGET, "this endpoint serves no streams")
+
+
+def _int(value: Value) -> int:
+    assert isinstance(value, int)  # the field table says so
+    return value
+
+
+@asynccontextmanager
+async def open_endpoint(
+    identity: Identity,
+    ring: KeyRing,
+    *,
+    dial: Iterable[Address | str] = (),
+    listen: Iterable[Address | str] = (),
+    network: Network = SYSTEM_NETWORK,
+    grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
+    session_window_bytes: int = limits.DEFAULT_SESSION_WINDOW_BYTES,
+    ping_seconds: float = limits.DEFAULT_PING_SECONDS,
+    clock: Callable[[], float] = time.time,
+) -> AsyncGenerator[Endpoint]:
+    """Open an endpoint: dial and listen, hold sessions, until the block is left.
+
+    Args:
+        identity: who this endpoint is.
+        ring: the issuers whose tokens it accepts.
+        dial: addresses of brokers and peers to keep links to, in order of preference.
+        listen: addresses on which to accept links.
+        network: where carriers come from.
+        grace_seconds: how long a session waits for a lost peer.
+        session_window_bytes: most unacknowledged bytes a session keeps for replay.
+        ping_seconds: quiet time after which a link is probed.
+        clock: returns unix seconds, for the expiry of tokens.
+
+    Raises:
+        ConfigurationError: an address is wrong or cannot be listened on.
+    """
+    wanted = [parse_address(a) if isinstance(a, str) else a for a in dial]
+    offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
+    pump = acquire_pump()
+    try:
+        async with trio.open_nursery() as nursery:
+            endpoint = Endpoint(
+                identity,
+                ring,
+                network,
+                pump,
+                nursery,
+                grace_seconds=grace_seconds,
+                session_window_bytes=session_window_bytes,
+                ping_seconds=ping_seconds,
+                clock=clock,
+            )
+            try:
+                for address in offered:
+                    await endpoint.listen(address)
+                for address in wanted:
+                    endpoint.dial(address)
+                yield endpoint
+            finally:
+                with trio.CancelScope(shield=True):
+                    await endpoint.aclose()
+                nursery.cancel_scope.cancel()
+    finally:
+        await release_pump(pump)

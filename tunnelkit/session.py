@@ -1,0 +1,463 @@
+"""`Session`: one pairing with another endpoint, over whichever link there is.
+
+How it works.  A session joins a `SessionCore`, which knows the protocol, with what the protocol
+is not allowed to know: keys, clocks and links.  It proves who it is when it attaches (`_proof`),
+checks what the peer proves, and keeps two timers: one to acknowledge within 25 ms, and one that
+ends the session if its peer is gone for longer than the grace time.
+
+Which link to attach over is the endpoint's decision (`endpoint.place_soon`); a session only says
+that it needs one.  The initiator attaches; the responder answers, on a direct link at once,
+through a broker when the broker invites it.
+
+A session is established when each side has checked the other's `session-open`: a capability, signed
+by an issuer on the ring, and an X25519 share, signed by the holder that the capability names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import trio
+
+from . import limits
+from .auth import (
+    NO_SHARE,
+    Capability,
+    Exchange,
+    attach_mac,
+    attach_message,
+    check_attach_mac,
+    may_meet,
+    session_open_message,
+    sign,
+    verify,
+    verify_signature,
+)
+from .errors import (
+    AuthenticationError,
+    ErrorCode,
+    OpenRefused,
+    RemoteProtocolError,
+    SessionError,
+    code_name,
+)
+from .link import Health, Link
+from .pump import Timer
+from .stream import Stream
+from .wire.frames import FrameType, ProofKind, Role, Value
+from .wire.session import AttachmentLost, SessionCore
+from .wire.states import Attachment, Input
+from .wire.stream import StreamCore
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+
+__all__ = ["Session"]
+
+NO_CAP = 0xFFFFFFFF
+"""The cap of a direct link: the endpoints' own windows are the limit."""
+
+
+class Session:
+    """One pairing of two endpoints; made by `Endpoint.open_session` or by the peer."""
+
+    def __init__(
+        self, endpoint: Endpoint, role: Role, peer: str, session_id: bytes | None = None
+    ) -> None:
+        self.endpoint = endpoint
+        self.pump = endpoint.pump
+        self.role = role
+        self.peer = peer
+        self.session_id = session_id or os.urandom(16)
+        self.core = SessionCore(self, role, window_bytes=endpoint.session_window_bytes)
+        self.link: Link | None = None
+        self.peer_capability: Capability | None = None
+        self.ended: SessionError | None = None
+        self.resumed_count = 0
+        self.last_reason = ""
+        self._exchange = Exchange()
+        self._key: bytes | None = None
+        self._ack_timer: Timer | None = None
+        self._grace_timer: Timer | None = None
+        self._changed = trio.Event()
+        self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
+        self._opens_counted_at = trio.current_time()
+        self._start_grace()
+        if role is Role.INITIATOR:
+            self._send_session_open(NO_SHARE)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.session_id.hex()[:8]} with {self.peer}: {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """The attachment's state in one word; "open" where streams can flow."""
+        if self.core.is_attached and self.core.is_established:
+            return "open"
+        return self.core.attachment.value
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a new stream could find nobody at the other end of the path."""
+        link = self.link
+        return link is None or not self.core.is_attached or link.health is not Health.UP
+
+    # --- for users --------------------------------------------------------------------------
+
+    async def open_stream(
+        self,
+        target: str,
+        *,
+        metadata: Mapping[int, bytes] | None = None,
+        wait_opened: bool = True,
+    ) -> Stream:
+        """Open a stream to *target* at the peer.
+
+        Args:
+            target: a name that the peer serves.
+            metadata: what else to tell, by the keys of `tunnelkit.wire.frames.Metadata`.
+            wait_opened: whether to wait until the peer has connected; without it the first bytes
+                can travel together with the open, and a refusal arrives as a reset.
+
+        Raises:
+            OpenRefused: the peer would not; code and text are its own.
+            SessionError: the session ended.
+        Cancellation: atomic; the stream is reset.
+        """
+        await trio.lowlevel.checkpoint()
+        with self.pump.batch():
+            core = self.offer_stream(target, tuple((metadata or {}).items()))
+            stream = Stream(core, self, self.pump)
+        if not wait_opened:
+            return stream
+        answered = trio.Event()
+        core.on_answer = lambda _: answered.set()
+        try:
+            await answered.wait()
+        except trio.Cancelled:
+            stream.reset(ErrorCode.CANCELLED, "the opener gave up")
+            raise
+        if core.answer_code:
+            raise OpenRefused(core.answer_code, core.answer_text)
+        return stream
+
+    def offer_stream(self, target: str, metadata: tuple[tuple[int, bytes], ...] = ()) -> StreamCore:
+        """Open a stream without waiting; for ends that are spliced.
+
+        Raises:
+            SessionError: the session ended.
+        """
+        if self.ended is not None:
+            raise self.ended
+        return self.core.open_stream(target, metadata)
+
+    async def wait_open(self) -> None:
+        """Wait until streams can flow.
+
+        Raises:
+            SessionError: the session ended.
+        Cancellation: atomic.
+        """
+        while True:
+            if self.ended is not None:
+                raise self.ended
+            if self.state == "open":
+                await trio.lowlevel.checkpoint()
+                return
+            await self._changed.wait()
+
+    async def wait_ended(self) -> SessionError:
+        """Wait until the session has ended, and return why.
+
+        Cancellation: atomic.
+        """
+        while self.ended is None:
+            await self._changed.wait()
+        return self.ended
+
+    async def aclose(self) -> None:
+        """End the session; what was sent is delivered first, for at most 5 s.
+
+        Streams that are still open end as if the peer had reset them.
+        Cancellation: the session is over in any case.
+        """
+        if self.ended is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        with self.pump.batch():
+            self.core.send_close(ErrorCode.NONE, "closed by the peer")
+        try:
+            with trio.move_on_after(limits.CLOSE_TIMEOUT_SECONDS):
+                while self.ended is None and not self.core.is_idle:
+                    await self._changed.wait()
+        finally:
+            self.end(ErrorCode.SESSION_CLOSED, "the session was closed")
+
+    def end(self, code: int, text: str) -> None:
+        """End the session now."""
+        with self.pump.batch():
+            self._leave_link(code, text)
+            self.core.end(code, text)
+
+    # --- attaching --------------------------------------------------------------------------
+
+    def attach(self, link: Link) -> None:
+        """Ask to be joined with the peer over *link*; leaves the link that it is on."""
+        with self.pump.batch():
+            self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
+            number = link.take_number(self)
+            self.link = link
+            self.core.attach(link, number)
+            kind, proof = self._proof()
+            link.write_hop(
+                FrameType.ATTACH,
+                number,
+                session_id=self.session_id,
+                generation=self.core.generation,
+                received=self.core.received,
+                role=int(self.role),
+                peer=self.peer,
+                proof_kind=kind,
+                proof=proof,
+            )
+
+    def attach_by_peer(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
+        """The peer attaches over a direct link: answer, and go on.
+
+        Raises:
+            SessionError, AuthenticationError: it must not; the session itself is unharmed.
+        """
+        generation, received = _int(values["generation"]), _int(values["received"])
+        self.core.check_peer(generation, received)
+        self._check_proof(generation, received, values)
+        with self.pump.batch():
+            self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
+            self.link = link
+            link.users[number] = self
+            self.core.attach(link, number)
+            kind, proof = self._proof()
+            link.write_hop(
+                FrameType.ATTACHED,
+                number,
+                generation=self.core.generation,
+                received=self.core.received,
+                cap=NO_CAP,
+                proof_kind=kind,
+                proof=proof,
+            )
+            self._attached(generation, received, NO_CAP)
+
+    def receive_attached(self, values: Mapping[str, Value]) -> None:
+        """The peer is there."""
+        generation, received = _int(values["generation"]), _int(values["received"])
+        if self.core.attachment is not Attachment.ATTACHING:
+            return
+        try:
+            self.core.check_peer(generation, received)
+            self._check_proof(generation, received, values)
+            self._attached(generation, received, _int(values["cap"]))
+        except (SessionError, AuthenticationError) as error:
+            self.end(error.code, error.text)
+
+    def _attached(self, generation: int, received: int, cap: int) -> None:
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
+        self.resumed_count += self.core.peer_generation > 0
+        self.core.attached(generation, received, cap)
+        self._notify()
+
+    def receive_detached(self, code: int, text: str) -> None:
+        """The broker or the peer ended the attachment, or the whole session."""
+        self.last_reason = f"{text} [{code_name(code)}]"
+        if self.link is not None:
+            self.link.users.pop(self.core.number, None)
+        if code in _PASSING:
+            self._detached(Input.GOT_DETACHED, retry=code not in (ErrorCode.SUPERSEDED,))
+        else:
+            self.link = None
+            self.core.end(code, text)
+
+    def _detached(self, why: Input, *, retry: bool = True) -> None:
+        self.link = None
+        self.core.detached(why)
+        self._start_grace()
+        self._notify()
+        if retry:
+            self.endpoint.place_soon(self)
+
+    def _leave_link(self, code: int, text: str) -> None:
+        link, self.link = self.link, None
+        if link is None:
+            return
+        number = self.core.number
+        if link.users.pop(number, None) is not None and link.is_up:
+            link.write_hop(FrameType.DETACHED, number, code=code, text=text[:200])
+
+    def _start_grace(self) -> None:
+        if self._grace_timer is None:
+            self._grace_timer = self.pump.call_later(
+                self.endpoint.grace_seconds, self._grace_expired
+            )
+
+    def _grace_expired(self) -> None:
+        self.end(
+            ErrorCode.GRACE_EXPIRED,
+            f"{self.peer} did not come back within {self.endpoint.grace_seconds:g} s",
+        )
+
+    # --- proofs -----------------------------------------------------------------------------
+
+    def _proof(self) -> tuple[int, bytes]:
+        message = attach_message(
+            int(self.role), self.session_id, self.core.generation, self.core.received
+        )
+        if self._key is not None:
+            return ProofKind.MAC, attach_mac(self._key, message)
+        return ProofKind.SIGNATURE, sign(self.endpoint.identity.key, message)
+
+    def _check_proof(self, generation: int, received: int, values: Mapping[str, Value]) -> None:
+        """Check the peer's proof, as far as this side has state to protect."""
+        if self._key is None or self.peer_capability is None:
+            return
+        message = attach_message(1 - int(self.role), self.session_id, generation, received)
+        proof = _bytes(values["proof"])
+        if values["proof_kind"] == ProofKind.MAC:
+            check_attach_mac(self._key, message, proof)
+        elif values["proof_kind"] == ProofKind.SIGNATURE:
+            verify_signature(self.peer_capability.holder, message, proof)
+        else:
+            raise AuthenticationError("attach without a proof", ErrorCode.BAD_PROOF)
+
+    def _send_session_open(self, peer_share: bytes) -> None:
+        identity = self.endpoint.identity
+        token = identity.token.encode()
+        message = session_open_message(
+            int(self.role), self.session_id, self._exchange.share, peer_share, token
+        )
+        self.core.send_session_open(self._exchange.share, token, sign(identity.key, message))
+
+    def _check_session_open(self, values: Mapping[str, Value]) -> Capability:
+        if values["role"] != 1 - int(self.role):
+            raise AuthenticationError("session-open of the wrong role", ErrorCode.PROTOCOL_ERROR)
+        token, share = _bytes(values["token"]), _bytes(values["share"])
+        capability = verify(token, self.endpoint.ring, self.endpoint.clock())
+        own_share = NO_SHARE if self.role is Role.RESPONDER else self._exchange.share
+        message = session_open_message(1 - int(self.role), self.session_id, share, own_share, token)
+        verify_signature(capability.holder, message, _bytes(values["signature"]))
+        if capability.subject != self.peer:
+            raise AuthenticationError(
+                f"{capability.subject} answers where {self.peer} was expected",
+                ErrorCode.FORBIDDEN,
+            )
+        if not may_meet(self.endpoint.identity.claims, capability):
+            raise AuthenticationError(
+                f"the tokens do not let {self.endpoint.subject} and {self.peer} meet",
+                ErrorCode.FORBIDDEN,
+            )
+        return capability
+
+    # --- SessionOwner -----------------------------------------------------------------------
+
+    def peer_opened(self, values: Mapping[str, Value]) -> None:
+        try:
+            capability = self._check_session_open(values)
+            share = _bytes(values["share"])
+            self._key = self._exchange.derive(share, self.session_id)
+        except AuthenticationError as error:
+            self.end(error.code, error.text)
+            return
+        self.peer_capability = capability
+        if self.role is Role.RESPONDER:
+            self._send_session_open(share)
+        self.core.establish()
+        self.endpoint.session_opened(self)
+        self._notify()
+
+    def stream_offered(self, stream: StreamCore) -> None:
+        if self._is_flood():
+            stream.refuse(ErrorCode.LIMIT_EXCEEDED, "opens come too fast; wait a second")
+        else:
+            self.endpoint.stream_offered(self, stream)
+
+    def _is_flood(self) -> bool:
+        now, limit = trio.current_time(), limits.MAX_OPENS_PER_SECOND
+        self._opens_left += (now - self._opens_counted_at) * limit
+        self._opens_left = min(self._opens_left, float(limit)) - 1
+        self._opens_counted_at = now
+        return self._opens_left < 0
+
+    def ack_wanted(self) -> None:
+        self._ack_timer = self.pump.call_later(limits.ACK_AFTER_SECONDS, self._ack)
+
+    def _ack(self) -> None:
+        self._ack_timer = None
+        self.core.ack_now()
+
+    def all_acknowledged(self) -> None:
+        if not self._changed.statistics().tasks_waiting:
+            return
+        self._notify()
+
+    def session_over(self, code: int, text: str) -> None:
+        self.ended = SessionError(code, text)
+        self.last_reason = f"{text} [{code_name(code)}]"
+        for timer in (self._ack_timer, self._grace_timer):
+            if timer is not None:
+                timer.cancel()
+        link, self.link = self.link, None
+        if link is not None and link.users.pop(self.core.number, self) is self and link.is_up:
+            link.write_hop(FrameType.DETACHED, self.core.number, code=code, text=text[:200])
+        self.endpoint.session_ended(self)
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    # --- LinkUser ---------------------------------------------------------------------------
+
+    def receive_frame(
+        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
+    ) -> None:
+        try:
+            self.core.receive(kind, flags, stream, sequence, payload)
+        except RemoteProtocolError as error:
+            self.end(error.code, error.text)
+        except AttachmentLost as error:
+            self.last_reason = str(error)
+            self._leave_link(ErrorCode.PEER_GONE, "frames are missing")
+            self._detached(Input.LINK_LOST)
+
+    def link_writable(self) -> None:
+        self.core.resume()
+
+    def link_lost(self) -> None:
+        if self.ended is None:
+            self.last_reason = str(self.link.error) if self.link is not None else ""
+            self._detached(Input.LINK_LOST)
+
+
+_PASSING = frozenset(
+    {
+        ErrorCode.PEER_GONE,
+        ErrorCode.GOING_AWAY,
+        ErrorCode.OVERRUN,
+        ErrorCode.SUPERSEDED,
+        ErrorCode.LIMIT_EXCEEDED,
+        ErrorCode.UNKNOWN_PEER,
+    }
+)
+"""Reasons of `detached` after which the session may attach again."""
+
+
+def _int(value: Value) -> int:
+    assert isinstance(value, int)  # the field table says so
+    return value
+
+
+def _bytes(value: Value) -> bytes:
+    assert isinstance(value, bytes)  # the field table says so
+    return value

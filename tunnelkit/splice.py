@@ -1,0 +1,200 @@
+"""Splice: join two ends so that what one delivers the other sends, until both are through.
+
+How it works.  `End` (`tunnelkit.wire.stream`) is the interface of everything that bytes can be
+offered to and that pushes bytes into something else.  A stream core is an end; `PipeEnd` makes one
+of a pipe: a socket, or a memory pipe in a test.  `splice(pipe_end, other)` joins them, and from
+then on no task is involved:
+
+* the pipe is readable: read once, offer to the other end.  What that does not take is kept, and
+  the pipe is not read again until the other end calls `resume`.  So the bytes in between are at
+  most one read, and a slow reader stops its sender through TCP itself;
+* an end of file travels as `finish`, and the opposite direction goes on;
+* a reset travels as `reset`, behind the bytes that were read before it.
+
+Interest in a pipe is dropped lazily (`tunnelkit.pump`), because most pauses are shorter than a
+system call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from . import limits
+from .carriers import Pipe, PipeBroken
+from .errors import ErrorCode
+from .wire.stream import NULL_END, Buffer, End, StreamCore
+
+__all__ = ["PipeEnd", "splice_pipes", "splice_stream"]
+
+READ_BYTES: Final = limits.BULK_FRAME_BYTES
+"""Most bytes read from a pipe at once."""
+
+
+class PipeEnd:
+    """A pipe as an end of a splice.
+
+    Args:
+        pipe: the pipe; the end owns it and closes it.
+        on_over: called once, when both directions are over and the pipe is closed.
+    """
+
+    __slots__ = (
+        "_is_over",
+        "_on_over",
+        "_pending",
+        "_read_over",
+        "_want_write",
+        "_write_over",
+        "bytes_in",
+        "bytes_out",
+        "other",
+        "pipe",
+    )
+
+    def __init__(self, pipe: Pipe, on_over: Callable[[PipeEnd], None] | None = None) -> None:
+        self.pipe = pipe
+        self.other: End = NULL_END
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._on_over = on_over
+        self._pending = b""
+        self._read_over = False
+        self._write_over = False
+        self._want_write = False
+        self._is_over = False
+
+    def join(self, other: End, first: bytes = b"") -> None:
+        """Begin to push into *other*: *first*, which was read before, then what the pipe gives."""
+        self.other = other
+        self._pending = first
+        self.pipe.start(self._ready)
+        if first:
+            self.resume()
+        else:
+            self._want(readable=True)
+
+    def _want(self, *, readable: bool) -> None:
+        self.pipe.want(readable and not self._read_over, self._want_write)
+
+    def _ready(self, readable: bool, writable: bool) -> None:
+        if writable and self._want_write:
+            self._want_write = False
+            self._want(readable=not self._pending)
+            self.other.resume()
+        if readable and not self._is_over:
+            self._read()
+
+    def _read(self) -> None:
+        """Read once and offer; the pipe is asked again only when all of it was taken."""
+        if self._pending or self._read_over:
+            self._want(readable=False)
+            return
+        try:
+            data = self.pipe.try_receive(READ_BYTES)
+        except PipeBroken as error:
+            self._broken(str(error))
+            return
+        if data is None:
+            self._want(readable=True)
+            return
+        size = len(data)
+        if not size:
+            self._end_of_file()
+            return
+        self.bytes_in += size
+        taken = self.other.offer(data)
+        if taken < size and not self._read_over:
+            self._pending = bytes(data[taken:])
+            self._want(readable=False)
+
+    def _end_of_file(self) -> None:
+        self._read_over = True
+        self._want(readable=False)
+        self.other.finish()
+        self._close_if_over()
+
+    def _broken(self, why: str) -> None:
+        """The pipe is gone: both directions end with bytes missing."""
+        if not self._is_over:
+            self._finish_over()
+            self.other.reset(ErrorCode.CONNECTION_RESET, why)
+
+    # --- the End interface ------------------------------------------------------------------
+
+    def offer(self, data: Buffer) -> int:
+        if self._want_write or self._is_over:
+            return 0
+        try:
+            taken = self.pipe.try_send(data)
+        except PipeBroken as error:
+            why = str(error)
+            self.pipe.pump.call_soon(lambda: self._broken(why))
+            self._want_write = True
+            return 0
+        self.bytes_out += taken
+        if taken < len(data):
+            self._want_write = True
+            self._want(readable=not self._pending)
+        return taken
+
+    def finish(self) -> None:
+        if not self._write_over and not self._is_over:
+            self._write_over = True
+            self.pipe.send_eof()
+            self._close_if_over()
+
+    def abort(self, code: int, text: str) -> None:
+        """The peer's bytes stop with some missing: a pipe can only say so by a reset of both."""
+        self.reset(code, text)
+        self.other.reset(ErrorCode.CONNECTION_RESET, "the other direction was reset")
+
+    def stop(self, code: int, text: str) -> None:
+        self._pending = b""
+        self._read_over = True
+        self._want(readable=False)
+        self._close_if_over()
+
+    def reset(self, code: int, text: str) -> None:
+        if not self._is_over:
+            self.pipe.reset()
+            self._finish_over()
+
+    def resume(self) -> None:
+        if self._is_over:
+            return
+        if self._pending:
+            taken = self.other.offer(self._pending)
+            self._pending = self._pending[taken:]
+            if self._pending:
+                return
+        self._read()
+        if not self._pending and not self._is_over:
+            self._want(readable=True)
+
+    def _close_if_over(self) -> None:
+        if self._read_over and self._write_over and not self._is_over:
+            self.pipe.close()
+            self._finish_over()
+
+    def _finish_over(self) -> None:
+        self._is_over = True
+        self._read_over = self._write_over = True
+        self._pending = b""
+        self.pipe.close()
+        if self._on_over is not None:
+            self._on_over(self)
+
+
+def splice_stream(end: PipeEnd, stream: StreamCore, first: bytes = b"") -> None:
+    """Join a pipe and a stream; *first* was read from the pipe already."""
+    stream.sink = end
+    end.join(stream, first)
+    stream.resume()
+
+
+def splice_pipes(left: PipeEnd, right: PipeEnd, first: bytes = b"") -> None:
+    """Join two pipes; *first* was read from the left one already."""
+    left.other = right
+    right.join(left)
+    left.join(right, first)
