@@ -255,7 +255,10 @@ def encode_frame(
 def _encode_text(name: str, value: Value) -> bytes:
     if not isinstance(value, str):
         raise LocalProtocolError(f"field {name} takes text")
-    raw = value.encode()
+    try:
+        raw = value.encode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError(f"field {name} holds what UTF-8 cannot say") from None
     if len(raw) > limits.MAX_TEXT_BYTES:
         raise LocalProtocolError(f"field {name} is longer than {limits.MAX_TEXT_BYTES} bytes")
     return _U16.pack(len(raw)) + raw
@@ -264,13 +267,15 @@ def _encode_text(name: str, value: Value) -> bytes:
 def _encode_entries(name: str, value: Value) -> bytes:
     if not isinstance(value, tuple):
         raise LocalProtocolError(f"field {name} takes (key, bytes) entries")
-    raw = b"".join(_ENTRY.pack(key, len(item)) + item for key, item in value)
-    if len(raw) > limits.MAX_METADATA_BYTES or len(value) > limits.MAX_METADATA_ENTRIES:
+    size = sum(_ENTRY.size + len(item) for _key, item in value)
+    if size > limits.MAX_METADATA_BYTES or len(value) > limits.MAX_METADATA_ENTRIES:
         raise LocalProtocolError(
             f"metadata takes at most {limits.MAX_METADATA_ENTRIES} entries "
             f"and {limits.MAX_METADATA_BYTES} bytes"
         )
-    return raw
+    if any(not 0 <= key < 256 for key, _item in value):
+        raise LocalProtocolError(f"field {name} takes keys that fit u8")
+    return b"".join(_ENTRY.pack(key, len(item)) + item for key, item in value)
 
 
 def _encode_bytes(name: str, value: Value) -> bytes:
