@@ -47,14 +47,20 @@ async def test_system_task_left_is_named() -> None:
 
 
 async def test_cancelled_task_has_time_to_end() -> None:
+    scope = trio.CancelScope()
+
+    async def end_slowly() -> None:
+        with scope:
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.lowlevel.checkpoint()
+
     async with trio.open_nursery() as nursery:
         async with no_leaks():
-            nursery.start_soon(trio.sleep_forever)
-            await trio.lowlevel.checkpoint()
-            nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
-                await trio.lowlevel.checkpoint()
-            nursery.cancel_scope.shield = True
+            nursery.start_soon(end_slowly)
+            scope.cancel()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system lists no descriptors")

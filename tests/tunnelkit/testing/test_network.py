@@ -11,7 +11,7 @@ from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Pipe, PipeBroken, connect
 from tunnelkit.errors import ConfigurationError, LocalProtocolError
 from tunnelkit.pump import Pump
-from tunnelkit.testing import MemoryNetwork
+from tunnelkit.testing import Attempt, MemoryNetwork, cancel_at_each_step
 
 RESET = "connection reset by peer"
 
@@ -92,6 +92,22 @@ async def test_cancelled_connect_leaves_nothing(autojump_clock: MockClock, pump:
     assert pump.live_timers == 0
     await trio.sleep(60)
     assert not server.pipes
+
+
+async def test_connect_is_atomic(autojump_clock: MockClock, pump: Pump) -> None:
+    network = MemoryNetwork(latency=1)
+    server = Server(network.host("b"))
+    await server.listen(pump)
+
+    def check(attempt: Attempt[Pipe]) -> None:
+        if attempt.value is not None:
+            attempt.value.close()
+        assert network.host("a").pipes == []
+        for pipe in network.host("b").pipes:
+            pipe.close()
+        assert pump.live_timers == 0
+
+    assert await cancel_at_each_step(lambda: connect(network.host("a"), at("b"), pump), check=check)
 
 
 async def test_misspelt_host_of_a_fault_is_refused() -> None:
