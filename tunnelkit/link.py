@@ -138,6 +138,7 @@ class Link:
         self._dirty: list[SessionCore] = []
         self._is_deferred = False
         self._numbers = 1 if self.is_dialer else 2
+        self._turn = 0
         self._pongs_waiting = 0
         self._heard = False
         self._silent_intervals = 0
@@ -233,6 +234,15 @@ class Link:
         if self._cork_bytes >= limits.CORK_BYTES and self.is_clear:
             self._write_cork()
 
+    def write_now(self, frames: Buffer) -> None:
+        """Write whole frames that cannot be kept, after what is corked; the link must be clear."""
+        if self._cork:
+            self._write_cork()
+        if self.is_clear:
+            self._send([frames], len(frames))
+        elif self.error is None:
+            self._backlog.append(bytes(frames))
+
     def want_state(self, session: SessionCore) -> None:
         """Let *session* write its acks and windows before the next flush."""
         dirty = self._dirty
@@ -300,12 +310,18 @@ class Link:
         self.is_clear = True
         self._pongs_waiting = 0
         self._flush()
-        for user in list(self.users.values()):
+        self._resume_users()
+        if self.is_clear and self.error is None:
+            self.pipe.want(readable=True, writable=False)
+
+    def _resume_users(self) -> None:
+        """Let everybody who waits write, beginning with another one each time."""
+        users = list(self.users.values())
+        self._turn = (self._turn + 1) % max(1, len(users))
+        for user in users[self._turn :] + users[: self._turn]:
             if not self.is_clear:
                 break
             user.link_writable()
-        if self.is_clear and self.error is None:
-            self.pipe.want(readable=True, writable=False)
 
     # --- receiving --------------------------------------------------------------------------
 
@@ -323,13 +339,17 @@ class Link:
             if count > 0:
                 self._heard = True
                 self.bytes_in += count
-                self._reader.received(count, self._frame)
+                self._deliver(count)
             elif count == 0:
                 self.close(self._lost("the peer closed the connection"))
         except PipeBroken as error:
             self.close(self._lost(error))
         except (RemoteProtocolError, AuthenticationError) as error:
             self._fail(error)
+
+    def _deliver(self, count: int) -> None:
+        """Hand over the frames in *count* bytes that were received."""
+        self._reader.received(count, self._frame)
 
     def _lost(self, why: object) -> LinkLost:
         when = " during the hello" if self._handshake is not None else ""
@@ -470,10 +490,17 @@ class Link:
 
 
 def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
-    """Return what is left of *buffers* after *sent* bytes; small leftovers are copied together."""
+    """Return what is left of *buffers* after *sent* bytes; what may change is copied."""
     rest: deque[Buffer] = deque(buffers)
     _drop(rest, sent)
-    return [bytes(item) if isinstance(item, bytearray) else item for item in rest]
+    return [_kept(item) for item in rest]
+
+
+def _kept(buffer: Buffer) -> Buffer:
+    """Return a buffer that stays as it is: a copy of anything that its owner may change."""
+    if isinstance(buffer, memoryview) and isinstance(buffer.obj, bytes):
+        return buffer
+    return bytes(buffer)
 
 
 def _drop(buffers: deque[Buffer], sent: int) -> None:

@@ -190,7 +190,7 @@ class Session:
             self.core.send_close(ErrorCode.NONE, "closed by the peer")
         try:
             with trio.move_on_after(limits.CLOSE_TIMEOUT_SECONDS):
-                while self.ended is None and not self.core.is_idle:
+                while not (self.core.attachment is Attachment.ENDED or self.core.is_idle):
                     await self._changed.wait()
         finally:
             self.end(ErrorCode.SESSION_CLOSED, "the session was closed")

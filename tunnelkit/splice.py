@@ -86,7 +86,7 @@ class PipeEnd:
             self._read()
 
     def _read(self) -> None:
-        """Read once and offer; the pipe is asked again only when all of it was taken."""
+        """Read once and offer; the pipe is asked again only when all of that was taken."""
         if self._pending or self._read_over:
             self._want(readable=False)
             return
@@ -146,6 +146,8 @@ class PipeEnd:
 
     def abort(self, code: int, text: str) -> None:
         """The peer's bytes stop with some missing: a pipe can only say so by a reset of both."""
+        if self._is_over:
+            return
         self.reset(code, text)
         self.other.reset(ErrorCode.CONNECTION_RESET, "the other direction was reset")
 
@@ -168,9 +170,8 @@ class PipeEnd:
             self._pending = self._pending[taken:]
             if self._pending:
                 return
+        self._want(readable=True)
         self._read()
-        if not self._pending and not self._is_over:
-            self._want(readable=True)
 
     def _close_if_over(self) -> None:
         if self._read_over and self._write_over and not self._is_over:

@@ -32,9 +32,10 @@ import trio
 from tunnelkit.errors import ConfigurationError, LocalProtocolError
 
 from .core import Pump, Timer, Watch
+from .deadlines import Deadlines
 from .tasks import TaskPump
 
-__all__ = ["Pump", "Timer", "Watch", "acquire_pump", "release_pump", "use_pump"]
+__all__ = ["Deadlines", "Pump", "Timer", "Watch", "acquire_pump", "release_pump", "use_pump"]
 
 _current: Final[trio.lowlevel.RunVar[Pump | None]] = trio.lowlevel.RunVar("tunnelkit_pump", None)
 _chosen: Final[trio.lowlevel.RunVar[str | None]] = trio.lowlevel.RunVar("tunnelkit_pump_kind", None)

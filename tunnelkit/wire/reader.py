@@ -9,16 +9,28 @@ no buffer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 
-from .frames import HEADER, HEADER_BYTES
+from .frames import HEADER, HEADER_BYTES, SESSION_FIELD
 
-__all__ = ["Deliver", "FrameReader"]
+__all__ = ["Deliver", "FrameReader", "Run"]
 
 Deliver = Callable[[int, int, int, int, int, memoryview], None]
 """Takes (type, flags, session, stream, sequence, payload); the payload is valid in the call."""
+
+
+class Run(Protocol):
+    """Who takes whole frames of one session."""
+
+    @property
+    def out_number(self) -> int:
+        """The session number that the frames get."""
+
+    def forward(self, frames: memoryview) -> None:
+        """Take whole frames; the view is valid in the call."""
 
 
 class FrameReader:
@@ -71,6 +83,46 @@ class FrameReader:
                 break
             deliver(kind, flags, session, stream, sequence, view[start + HEADER_BYTES : stop])
             start = stop
+        self._left = bytes(view[start:end])
+
+    def received_runs(
+        self,
+        count: int,
+        deliver: Callable[..., None],
+        find: Callable[[int], Run | None],
+    ) -> None:
+        """Like `received`, but hand over end-to-end frames undecoded, as runs of one session.
+
+        Args:
+            find: returns who takes the frames of a session number; None: they are dropped.  The
+                session number in each header is replaced by the taker's in place.
+        """
+        unpack, scratch, view = HEADER.unpack_from, self._scratch, self._view
+        rewrite, limit = SESSION_FIELD.pack_into, self.max_payload_bytes
+        end = len(self._left) + count
+        start = run_start = 0
+        run_session, run, number = -1, None, 0
+        while end - start >= HEADER_BYTES:
+            kind, flags, _hop, session, stream, length, sequence = unpack(scratch, start)
+            if length > limit:
+                raise RemoteProtocolError(f"a frame of {length} bytes is over the limit of {limit}")
+            stop = start + HEADER_BYTES + length
+            if stop > end:
+                break
+            if session != run_session or kind < 0x20:
+                if run is not None:
+                    run.forward(view[run_start:start])
+                run_session, run, run_start = -1, None, start
+                if kind >= 0x20:
+                    run_session, run = session, find(session)
+                    number = run.out_number if run is not None else 0
+                else:
+                    deliver(kind, flags, session, stream, sequence, view[stop - length : stop])
+            if run is not None:
+                rewrite(scratch, start + 4, number)
+            start = stop
+        if run is not None:
+            run.forward(view[run_start:start])
         self._left = bytes(view[start:end])
 
     def feed(self, data: bytes | bytearray | memoryview, deliver: Callable[..., None]) -> None:

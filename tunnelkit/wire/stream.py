@@ -216,14 +216,19 @@ class StreamCore:
         if direction:
             self._send_reset(direction, code, text)
 
-    def accept(self) -> None:
-        """Answer the peer's `open` with `opened`."""
+    def accept(self) -> bool:
+        """Answer the peer's `open` with `opened`; return False if the peer has left already."""
+        if self.is_over:
+            return False
         self._move(Input.SEND_OPENED)
         self.session.unaccepted -= 1
         self.session.send_control(FrameType.OPENED, self.stream_id)
+        return True
 
     def refuse(self, code: int, text: str) -> None:
-        """Answer the peer's `open` with `refused`."""
+        """Answer the peer's `open` with `refused`; a no-op if the peer has left already."""
+        if self.is_over:
+            return
         self._move(Input.SEND_REFUSED)
         self.session.unaccepted -= 1
         payload = encode_fields(FrameType.REFUSED, code=code, text=text[:200])
@@ -274,6 +279,8 @@ class StreamCore:
             self.consumed(taken)
         if self.incoming is Half.ENDED:
             self.sink.finish()
+        elif self.incoming_error is not None:
+            self.sink.abort(*self.incoming_error)
 
     def take(self, max_bytes: int) -> bytes:
         """Take up to *max_bytes* out of the inbox."""

@@ -1,0 +1,409 @@
+"""What a broker knows, and what follows from each event (no I/O).
+
+Facts go in, actions come out; nothing here sends, closes or reads a clock.  The registry knows
+which subject is on which link, and for each session the two sides: on which link and number each
+has attached, at which generation, and what it received.  It never sees a stream.
+
+A side of a session is *waiting* from its `attach` until both sides are there; then they are
+*joined*, and each is told where the other one is.  When one side is lost or attaches again, the
+other one is detached, so that both exchange their numbers anew before data flows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from tunnelkit import limits
+from tunnelkit.auth import Capability, may_meet
+from tunnelkit.errors import ErrorCode, RemoteProtocolError
+from tunnelkit.wire.frames import FrameType, Role
+
+__all__ = [
+    "Action",
+    "Attach",
+    "Close",
+    "Join",
+    "LinkKey",
+    "Registry",
+    "Send",
+    "Unjoin",
+]
+
+LinkKey: TypeAlias = Hashable
+"""A link, as the registry sees it: something to compare."""
+
+_SUPERSEDED_TEXT: Final = "the same endpoint attached again"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write a hop frame."""
+
+    link: LinkKey
+    kind: FrameType
+    session: int
+    values: dict[str, int | bytes | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Tell a link to go away, and close it."""
+
+    link: LinkKey
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Switch frames between two legs."""
+
+    left: tuple[LinkKey, int]
+    right: tuple[LinkKey, int]
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unjoin:
+    """Forget a leg and what is queued for it."""
+
+    leg: tuple[LinkKey, int]
+
+
+Action: TypeAlias = Send | Close | Join | Unjoin
+
+
+@dataclass(slots=True)
+class _Peer:
+    """A link that is up."""
+
+    link: LinkKey
+    capability: Capability
+    instance: bytes
+    numbers: dict[int, tuple[bytes, Role]] = field(default_factory=dict)
+    highest_number: int = 0
+    attaches_left: float = float(limits.MAX_SESSIONS_PER_LINK)
+    attaches_counted_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """An `attach` frame."""
+
+    session_id: bytes
+    generation: int
+    received: int
+    role: Role
+    peer: str
+    proof_kind: int
+    proof: bytes
+
+
+@dataclass(slots=True)
+class _Side:
+    """One side of a session."""
+
+    subject: str
+    link: LinkKey
+    number: int
+    attach: Attach
+    since: float
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is known of one session."""
+
+    sides: dict[Role, _Side] = field(default_factory=dict)
+    is_joined: bool = False
+    cap: int = 0
+
+
+class Registry:
+    """The broker's table.  All times are seconds of one clock; `wall` is unix seconds.
+
+    Args:
+        budget_bytes: the sum of the caps of all sessions.
+        grace_seconds: how long a side waits for the other one.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_bytes: int = limits.BROKER_BUDGET_BYTES,
+        grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
+    ) -> None:
+        self._free_bytes = budget_bytes
+        self._grace_seconds = grace_seconds
+        self._peers: dict[LinkKey, _Peer] = {}
+        self._by_subject: dict[str, LinkKey] = {}
+        self._sessions: dict[bytes, _Session] = {}
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions are known, joined or waiting."""
+        return len(self._sessions)
+
+    @property
+    def joined_count(self) -> int:
+        """How many sessions are joined."""
+        return sum(session.is_joined for session in self._sessions.values())
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left of the budget."""
+        return self._free_bytes
+
+    # --- links ------------------------------------------------------------------------------
+
+    def link_up(self, link: LinkKey, capability: Capability, instance: bytes) -> list[Action]:
+        """A peer has authenticated."""
+        actions: list[Action] = []
+        old = self._by_subject.get(capability.subject)
+        if old is not None:
+            is_same = self._peers[old].instance == instance
+            actions += self.link_down(old, tell=False)
+            code = ErrorCode.SUPERSEDED if is_same else ErrorCode.DISPLACED
+            actions.append(Close(old, code, f"a newer link of {capability.subject} is here"))
+        peer = _Peer(link, capability, instance)
+        self._peers[link] = peer
+        self._by_subject[capability.subject] = link
+        for other in self._may_meet(peer):
+            actions.append(_presence(link, other, present=True))
+            actions.append(_presence(other.link, peer, present=True))
+        actions += self._invite_to_waiting(peer)
+        return actions
+
+    def link_down(self, link: LinkKey, *, tell: bool = True) -> list[Action]:
+        """A link is gone.  With *tell* False its subject is about to be back."""
+        peer = self._peers.pop(link, None)
+        if peer is None:
+            return []
+        self._by_subject.pop(peer.capability.subject, None)
+        actions: list[Action] = []
+        for number, (session_id, role) in list(peer.numbers.items()):
+            actions.append(Unjoin((link, number)))
+            actions += self._lose_side(session_id, role, ErrorCode.PEER_GONE, "its link was lost")
+        if tell:
+            actions += [_presence(o.link, peer, present=False) for o in self._may_meet(peer)]
+        return actions
+
+    def _may_meet(self, peer: _Peer) -> Iterable[_Peer]:
+        return [
+            other
+            for other in self._peers.values()
+            if other is not peer and may_meet(peer.capability, other.capability)
+        ]
+
+    def _invite_to_waiting(self, peer: _Peer) -> list[Action]:
+        """Invite a peer that has just arrived to the sessions that wait for it."""
+        subject = peer.capability.subject
+        actions: list[Action] = []
+        for session_id, session in self._sessions.items():
+            initiator = session.sides.get(Role.INITIATOR)
+            if (
+                initiator is not None
+                and initiator.attach.peer == subject
+                and Role.RESPONDER not in session.sides
+                and may_meet(self._peers[initiator.link].capability, peer.capability)
+            ):
+                actions.append(_invite(peer.link, session_id, initiator.subject))
+        return actions
+
+    # --- attach -----------------------------------------------------------------------------
+
+    def attach(
+        self, link: LinkKey, number: int, attach: Attach, *, now: float, wall: float
+    ) -> list[Action]:
+        """An `attach` arrived.
+
+        Raises:
+            RemoteProtocolError: the number is not a new one of the peer's: the link is to end.
+        """
+        peer = self._peers[link]
+        if number % 2 != 1 or number <= peer.highest_number:
+            raise RemoteProtocolError(f"attach with session number {number}")
+        peer.highest_number = number
+        refusal = self._refusal(peer, attach, now, wall)
+        if refusal is not None:
+            return [_detached(link, number, *refusal)]
+        session = self._sessions.setdefault(attach.session_id, _Session())
+        actions = self._replace(session, attach)
+        subject = peer.capability.subject
+        session.sides[attach.role] = _Side(subject, link, number, attach, now)
+        peer.numbers[number] = (attach.session_id, attach.role)
+        return actions + self._meet(session, attach, peer)
+
+    def _refusal(
+        self, peer: _Peer, attach: Attach, now: float, wall: float
+    ) -> tuple[int, str] | None:
+        peer.attaches_left += (now - peer.attaches_counted_at) * limits.MAX_ATTACHES_PER_SECOND
+        peer.attaches_left = min(peer.attaches_left, float(limits.MAX_SESSIONS_PER_LINK)) - 1
+        peer.attaches_counted_at = now
+        subject = peer.capability.subject
+        if peer.attaches_left < 0:
+            return ErrorCode.LIMIT_EXCEEDED, "attaches come too fast"
+        if len(peer.numbers) >= limits.MAX_SESSIONS_PER_LINK:
+            return ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link"
+        if peer.capability.expires_at <= wall:
+            return ErrorCode.TOKEN_EXPIRED, f"the token of {subject} has expired"
+        session = self._sessions.get(attach.session_id)
+        if session is None:
+            return None
+        mine = session.sides.get(attach.role)
+        other = session.sides.get(Role(1 - attach.role))
+        if (mine is not None and mine.subject != subject) or (
+            other is not None and (other.subject, other.attach.peer) != (attach.peer, subject)
+        ):
+            return ErrorCode.FORBIDDEN, "the session is somebody else's"
+        if mine is not None and attach.generation <= mine.attach.generation:
+            return ErrorCode.STALE_GENERATION, "an attach with a higher generation came before"
+        return None
+
+    def _replace(self, session: _Session, attach: Attach) -> list[Action]:
+        """The side attaches again: its earlier attachment is over."""
+        old = session.sides.get(attach.role)
+        if old is None:
+            return []
+        self._peers[old.link].numbers.pop(old.number, None)
+        return [
+            Unjoin((old.link, old.number)),
+            _detached(old.link, old.number, ErrorCode.SUPERSEDED, _SUPERSEDED_TEXT),
+            *self._lose_side(attach.session_id, attach.role, ErrorCode.PEER_GONE, _SUPERSEDED_TEXT),
+        ]
+
+    def _meet(self, session: _Session, attach: Attach, peer: _Peer) -> list[Action]:
+        """Join the two sides if both are there, or call the other one."""
+        self._sessions[attach.session_id] = session
+        other = session.sides.get(Role(1 - attach.role))
+        if other is not None:
+            return self._join(attach.session_id, session)
+        link = self._by_subject.get(attach.peer)
+        if link is None:
+            return []
+        if not may_meet(peer.capability, self._peers[link].capability):
+            text = f"the tokens do not let {peer.capability.subject} and {attach.peer} meet"
+            return self._drop(attach.session_id, session, ErrorCode.FORBIDDEN, text)
+        if attach.role is Role.INITIATOR:
+            return [_invite(link, attach.session_id, peer.capability.subject)]
+        return []
+
+    def _join(self, session_id: bytes, session: _Session) -> list[Action]:
+        left, right = session.sides[Role.INITIATOR], session.sides[Role.RESPONDER]
+        capabilities = [self._peers[side.link].capability for side in (left, right)]
+        if not may_meet(*capabilities):
+            text = f"the tokens do not let {left.subject} and {right.subject} meet"
+            return self._drop(session_id, session, ErrorCode.FORBIDDEN, text)
+        cap = min(limits.BROKER_MAX_CAP_BYTES, self._free_bytes // 4)
+        if cap < limits.BROKER_MIN_CAP_BYTES:
+            text = "the broker's memory budget is used up"
+            return self._drop(session_id, session, ErrorCode.LIMIT_EXCEEDED, text)
+        self._free_bytes -= cap
+        session.is_joined, session.cap = True, cap
+        return [
+            Join((left.link, left.number), (right.link, right.number), cap),
+            _attached(left, right.attach, cap),
+            _attached(right, left.attach, cap),
+        ]
+
+    def _drop(self, session_id: bytes, session: _Session, code: int, text: str) -> list[Action]:
+        """Detach all sides and forget the session."""
+        actions: list[Action] = []
+        for side in session.sides.values():
+            peer = self._peers.get(side.link)
+            if peer is not None:
+                peer.numbers.pop(side.number, None)
+                actions.append(Unjoin((side.link, side.number)))
+                actions.append(_detached(side.link, side.number, code, text))
+        session.sides.clear()
+        self._release(session)
+        self._sessions.pop(session_id, None)
+        return actions
+
+    # --- detach -----------------------------------------------------------------------------
+
+    def detached(self, link: LinkKey, number: int, code: int, text: str) -> list[Action]:
+        """An endpoint gave up an attachment, or the whole session."""
+        peer = self._peers[link]
+        known = peer.numbers.pop(number, None)
+        if known is None:
+            return []
+        session_id, role = known
+        if code in _PASSING:
+            code, text = ErrorCode.PEER_GONE, "the other side attaches again"
+        return [Unjoin((link, number)), *self._lose_side(session_id, role, code, text)]
+
+    def overrun(self, link: LinkKey, number: int) -> list[Action]:
+        """A session has more queued than its cap allows: both sides attach again, and replay."""
+        known = self._peers[link].numbers.get(number)
+        if known is None:
+            return []
+        session = self._sessions[known[0]]
+        text = "more bytes under way than the session's cap allows"
+        return self._drop(known[0], session, ErrorCode.OVERRUN, text)
+
+    def _lose_side(self, session_id: bytes, role: Role, code: int, text: str) -> list[Action]:
+        """One side is gone; the other one, if it was joined, must attach again."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return []
+        session.sides.pop(role, None)
+        other = session.sides.get(Role(1 - role))
+        if other is None:
+            del self._sessions[session_id]
+            return []
+        was_joined = session.is_joined
+        self._release(session)
+        if not was_joined and code in _PASSING:
+            return []
+        return self._drop(session_id, session, code, text)
+
+    def _release(self, session: _Session) -> None:
+        if session.is_joined:
+            session.is_joined = False
+            self._free_bytes += session.cap
+
+    def expire(self, now: float) -> list[Action]:
+        """Give up on sides that waited longer than the grace time."""
+        actions: list[Action] = []
+        for session_id, session in list(self._sessions.items()):
+            if session.is_joined:
+                continue
+            waited = [now - side.since for side in session.sides.values()]
+            if waited and min(waited) > self._grace_seconds:
+                text = "the peer did not come within the grace time"
+                actions += self._drop(session_id, session, ErrorCode.UNKNOWN_PEER, text)
+        return actions
+
+
+_PASSING: Final = (ErrorCode.PEER_GONE, ErrorCode.SUPERSEDED, ErrorCode.GOING_AWAY)
+
+
+def _detached(link: LinkKey, number: int, code: int, text: str) -> Send:
+    return Send(link, FrameType.DETACHED, number, {"code": code, "text": text[:200]})
+
+
+def _invite(link: LinkKey, session_id: bytes, initiator: str) -> Send:
+    return Send(link, FrameType.INVITE, 0, {"session_id": session_id, "peer": initiator})
+
+
+def _presence(link: LinkKey, peer: _Peer, *, present: bool) -> Send:
+    values: dict[str, int | bytes | str] = {
+        "subject": peer.capability.subject,
+        "instance": peer.instance,
+        "present": int(present),
+    }
+    return Send(link, FrameType.PRESENCE, 0, values)
+
+
+def _attached(side: _Side, peer: Attach, cap: int) -> Send:
+    values: dict[str, int | bytes | str] = {
+        "generation": peer.generation,
+        "received": peer.received,
+        "cap": cap,
+        "proof_kind": peer.proof_kind,
+        "proof": peer.proof,
+    }
+    return Send(side.link, FrameType.ATTACHED, side.number, values)

@@ -1,0 +1,253 @@
+"""`Broker`: joins the links of endpoints and switches the frames of their sessions.
+
+How it works.  The registry decides (`registry`), the links switch (`switch`), and this file
+connects the two: it accepts links, turns frames for the broker into calls of the registry, and carries out the
+actions that come back.  There is no task per link and none per session; a `kill -9` loses nothing
+that the endpoints cannot replay, because nothing here is the only copy of anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from tunnelkit import limits
+from tunnelkit.addresses import Address, parse_address
+from tunnelkit.auth import KeyRing
+from tunnelkit.carriers import SYSTEM_NETWORK, Listener, Network, Pipe
+from tunnelkit.errors import ErrorCode, LinkError, RemoteProtocolError
+from tunnelkit.handshake import Accepting
+from tunnelkit.link import Link, new_instance
+from tunnelkit.pump import Pump, Timer, acquire_pump, release_pump
+from tunnelkit.wire.frames import FrameType, Role, Value, decode_fields
+
+from .registry import Action, Attach, Close, Join, Registry, Send, Unjoin
+from .switch import Leg, SwitchLink
+
+__all__ = ["Broker", "open_broker"]
+
+EXPIRE_EVERY_SECONDS = 1.0
+
+
+class Broker:
+    """A running broker.  Made by `open_broker`."""
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        network: Network,
+        pump: Pump,
+        registry: Registry,
+        *,
+        ping_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.ring = ring
+        self.network = network
+        self.pump = pump
+        self.registry = registry
+        self.clock = clock
+        self.instance = new_instance()
+        self.links: set[SwitchLink] = set()
+        self.listeners: list[Listener] = []
+        self.overruns = 0
+        self._strangers: set[SwitchLink] = set()
+        self._ping_seconds = ping_seconds
+        self._emptied = trio.Event()
+        self._timer: Timer = pump.call_later(EXPIRE_EVERY_SECONDS, self._expire)
+
+    async def listen(self, address: Address) -> Address:
+        """Accept links on *address*; return it with the real port.
+
+        Raises:
+            ConfigurationError: it cannot be listened on.
+        Cancellation: atomic.
+        """
+        listener = await self.network.listen(address, self.pump, self._accept)
+        self.listeners.append(listener)
+        return listener.address
+
+    async def drain(self, timeout: float = limits.DEFAULT_DRAIN_SECONDS) -> None:
+        """Accept no more, ask everybody to go, and wait until they have or *timeout* is over.
+
+        Cancellation: atomic; what is left is closed with the broker.
+        """
+        for listener in self.listeners:
+            listener.close()
+        with self.pump.batch():
+            for link in self.links:
+                link.go_away(ErrorCode.GOING_AWAY, "the broker is shutting down")
+        with trio.move_on_after(timeout):
+            while self.registry.joined_count:
+                self._emptied = trio.Event()
+                await self._emptied.wait()
+
+    def close(self) -> None:
+        """Close everything now; `open_broker` calls it."""
+        self._timer.cancel()
+        for listener in self.listeners:
+            listener.close()
+        for link in [*self._strangers, *self.links]:
+            link.close(LinkError("closed by this side"))
+
+    # --- links ------------------------------------------------------------------------------
+
+    def _accept(self, pipe: Pipe) -> None:
+        handshake = Accepting(
+            self.ring,
+            subject="",
+            is_broker=True,
+            instance=self.instance,
+            nonce=os.urandom(32),
+            clock=self.clock,
+        )
+        link = SwitchLink(pipe, handshake, self, ping_seconds=self._ping_seconds).prepare()
+        self._strangers.add(link)
+        link.start()
+
+    def link_up(self, link: Link) -> None:
+        assert isinstance(link, SwitchLink)  # `_accept` makes no other
+        peer = link.peer
+        assert peer is not None  # a link that is up knows its peer
+        assert peer.capability is not None  # the accepting side was shown a token
+        self._strangers.discard(link)
+        self.links.add(link)
+        self._do(self.registry.link_up(link, peer.capability, peer.instance))
+
+    def link_closed(self, link: Link, error: LinkError) -> None:
+        assert isinstance(link, SwitchLink)  # `_accept` makes no other
+        self._strangers.discard(link)
+        self.links.discard(link)
+        self._do(self.registry.link_down(link))
+
+    def health_changed(self, link: Link) -> None:
+        """The endpoints notice by themselves."""
+
+    def stray_frame(
+        self, link: Link, kind: int, flags: int, session: int, payload: memoryview
+    ) -> None:
+        """Frames that were under way when a leg was detached: nothing to do."""
+
+    def hop_frame(self, link: Link, kind: FrameType, session: int, payload: memoryview) -> None:
+        values = decode_fields(kind, payload)
+        match kind:
+            case FrameType.ATTACH:
+                attach = _attach_of(values)
+                now = trio.current_time()
+                self._do(self.registry.attach(link, session, attach, now=now, wall=self.clock()))
+            case FrameType.DETACHED:
+                code, text = values["code"], values["text"]
+                assert isinstance(code, int)  # the field table says so
+                self._do(self.registry.detached(link, session, code, str(text)))
+            case FrameType.GO_AWAY:
+                pass
+            case _:
+                raise RemoteProtocolError(f"{kind.name} to a broker")
+
+    # --- carrying out -----------------------------------------------------------------------
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        with self.pump.batch():
+            for action in actions:
+                match action:
+                    case Send(link, kind, session, values):
+                        assert isinstance(link, SwitchLink)  # the keys are our links
+                        link.write_hop(kind, session, **values)
+                    case Join():
+                        self._join(action)
+                    case Unjoin((link, number)):
+                        assert isinstance(link, SwitchLink)  # the keys are our links
+                        self._unjoin(link, number)
+                    case Close(link, code, text):
+                        assert isinstance(link, SwitchLink)  # the keys are our links
+                        link.go_away(code, text)
+                        link.close_after_flush(LinkError(text))
+        if not self.registry.joined_count:
+            self._emptied.set()
+
+    def _join(self, action: Join) -> None:
+        legs = []
+        for link, number in (action.left, action.right):
+            assert isinstance(link, SwitchLink)  # the keys are our links
+            leg = Leg(link, number, self._overrun)
+            leg.cap = action.cap
+            link.legs[number] = leg
+            legs.append(leg)
+        legs[0].twin, legs[1].twin = legs[1], legs[0]
+
+    def _unjoin(self, link: SwitchLink, number: int) -> None:
+        leg = link.legs.pop(number, None)
+        if leg is not None:
+            leg.purge()
+            if leg.twin is not None:
+                leg.twin.twin = None
+                leg.twin = None
+
+    def _overrun(self, leg: Leg) -> None:
+        self.overruns += 1
+        self._do(self.registry.overrun(leg.link, leg.number))
+
+    def _expire(self) -> None:
+        self._do(self.registry.expire(trio.current_time()))
+        self._timer = self.pump.call_later(EXPIRE_EVERY_SECONDS, self._expire)
+
+
+def _attach_of(values: dict[str, Value]) -> Attach:
+    role = values["role"]
+    if role not in (0, 1):
+        raise RemoteProtocolError("attach with an unknown role")
+    session_id, proof = values["session_id"], values["proof"]
+    generation, received = values["generation"], values["received"]
+    proof_kind = values["proof_kind"]
+    assert isinstance(session_id, bytes)  # the field table says so, here and below
+    assert isinstance(proof, bytes)
+    assert isinstance(generation, int)
+    assert isinstance(received, int)
+    assert isinstance(proof_kind, int)
+    return Attach(
+        session_id, generation, received, Role(role), str(values["peer"]), proof_kind, proof
+    )
+
+
+@asynccontextmanager
+async def open_broker(
+    ring: KeyRing,
+    *,
+    listen: Iterable[Address | str],
+    network: Network = SYSTEM_NETWORK,
+    budget_bytes: int = limits.BROKER_BUDGET_BYTES,
+    grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
+    ping_seconds: float = limits.DEFAULT_PING_SECONDS,
+    clock: Callable[[], float] = time.time,
+) -> AsyncGenerator[Broker]:
+    """Run a broker until the block is left.
+
+    Args:
+        ring: the issuers whose tokens it accepts.
+        listen: addresses on which to accept links.
+        network: where carriers come from.
+        budget_bytes: the sum of what sessions may have queued here.
+        grace_seconds: how long one side of a session waits here for the other.
+        ping_seconds: quiet time after which a link is probed.
+        clock: returns unix seconds, for the expiry of tokens.
+
+    Raises:
+        ConfigurationError: an address is wrong or cannot be listened on.
+    """
+    offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
+    pump = acquire_pump()
+    try:
+        registry = Registry(budget_bytes=budget_bytes, grace_seconds=grace_seconds)
+        broker = Broker(ring, network, pump, registry, ping_seconds=ping_seconds, clock=clock)
+        try:
+            for address in offered:
+                await broker.listen(address)
+            yield broker
+        finally:
+            broker.close()
+    finally:
+        await release_pump(pump)
