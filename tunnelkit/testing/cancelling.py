@@ -48,8 +48,9 @@ async def cancel_at_each_step(
 ) -> int:
     """Run a call again and again, cancelled one step later each time, until it is over before that.
 
-    The first run is cancelled before it begins, the n-th when its task is resumed after its
-    (n-1)-th pause, so that each pause is cut short once.  No clock is involved.
+    The first run is cancelled before it begins, the next when its task is resumed for the first
+    time, and so on.  So each pause meets a cancellation that is there already, and each wake-up
+    one that comes at the same moment.  No clock is involved.
 
     Args:
         make_call: begins the call anew, with whatever it needs; awaited in this task.

@@ -253,7 +253,13 @@ class MemoryPipe(Pipe):
         return count
 
     def try_send_many(self, buffers: Sequence[Buffer]) -> int:
-        return self.try_send(b"".join(buffers))
+        room, parts = self._out.free_bytes, list[memoryview]()
+        for buffer in buffers:
+            if room <= 0:
+                break
+            parts.append(memoryview(buffer)[:room])
+            room -= len(buffer)
+        return self.try_send(b"".join(parts))
 
     def send_eof(self) -> None:
         if not (self._eof_sent or self.closed or self._reset or self.gone):

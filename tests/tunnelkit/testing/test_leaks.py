@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from tunnelkit.pump import Pump, acquire_pump, release_pump
-from tunnelkit.testing import no_leaks
+from tunnelkit.testing import MemoryNetwork, memory_pipe_pair, no_leaks
 
 
 async def test_clean_block_passes() -> None:
@@ -20,6 +20,13 @@ async def test_clean_block_passes() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.sleep, 0)
         await release_pump(pump)
+
+
+async def test_connections_in_memory_leave_nothing(autojump_clock: MockClock, pump: Pump) -> None:
+    async with no_leaks():
+        for end in memory_pipe_pair(pump, MemoryNetwork(latency=60)):
+            end.try_send(b"never to arrive")
+            end.close()
 
 
 async def test_task_left_is_named_with_its_place(autojump_clock: MockClock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -50,6 +52,14 @@ async def test_a_full_lane_takes_the_free_part_then_nothing(
 ) -> None:
     a, _ = memory_pipe_pair(pump, MemoryNetwork(capacity_bytes=10))
     assert [a.try_send(b"123456"), a.try_send(b"123456"), a.try_send(b"1")] == [6, 4, 0]
+
+
+async def test_many_buffers_are_cut_where_the_space_ends(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    a, b = memory_pipe_pair(pump, MemoryNetwork(capacity_bytes=5))
+    assert a.try_send_many([b"abc", b"def", b"ghi"]) == 5
+    assert b.try_receive(9) == b"abcde"
 
 
 async def test_space_is_freed_by_what_is_read(autojump_clock: MockClock, pump: Pump) -> None:
@@ -173,6 +183,25 @@ async def test_error_of_a_handler_stops_nobody_else(
     await trio.sleep(1)
     assert reader.ending == "eof"
     assert "a bug" in caplog.text
+
+
+async def test_handler_runs_in_the_context_that_it_was_given_in(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    a, b = memory_pipe_pair(pump)
+    name, seen = contextvars.ContextVar("name", default="none"), list[str]()
+    token = name.set("reader")
+
+    def note(readable: bool, writable: bool) -> None:
+        seen.append(name.get())
+        b.want(False, False)
+
+    b.start(note)
+    b.want(True, False)
+    name.reset(token)
+    a.try_send(b"x")
+    await trio.sleep(1)
+    assert seen == ["reader"]
 
 
 # --- endings -------------------------------------------------------------------------------
