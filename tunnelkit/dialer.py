@@ -28,7 +28,7 @@ MAX_DELAY_SECONDS: Final = 5.0
 REFUSED_DELAY_SECONDS: Final = 15.0
 """A refusal is not going to change soon: somebody has to change a token or a key ring."""
 
-GOOD_LINK_SECONDS: Final = 5.0
+GOOD_LINK_SECONDS: Final = 1.0
 """A link that was up for this long proves that dialling works: the next delay is short again."""
 
 _TICK_SECONDS: Final = 0.5

@@ -497,8 +497,8 @@ async def open_endpoint(
                     endpoint.dial(address)
                 yield endpoint
             finally:
+                nursery.cancel_scope.cancel()  # nobody dials any more
                 with trio.CancelScope(shield=True):
                     await endpoint.aclose()
-                nursery.cancel_scope.cancel()
     finally:
         await release_pump(pump)

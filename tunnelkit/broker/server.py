@@ -1,9 +1,10 @@
 """`Broker`: joins the links of endpoints and switches the frames of their sessions.
 
 How it works.  The registry decides (`registry`), the links switch (`switch`), and this file
-connects the two: it accepts links, turns frames for the broker into calls of the registry, and carries out the
-actions that come back.  There is no task per link and none per session; a `kill -9` loses nothing
-that the endpoints cannot replay, because nothing here is the only copy of anything.
+connects the two: it accepts links, turns frames for the broker into calls of the registry, and
+carries out the actions that come back.  There is no task per link and none per session; a
+`kill -9` loses nothing that the endpoints cannot replay, because nothing here is the only copy of
+anything.
 """
 
 from __future__ import annotations

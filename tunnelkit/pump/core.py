@@ -76,7 +76,7 @@ class Pump:
         self._ready: deque[tuple[contextvars.Context, Callable[[], None]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
-        self._scope = trio.CancelScope()
+        self._scopes: set[trio.CancelScope] = set()
         self._sleeper: trio.lowlevel.Task | None = None
         self._sleep_scope: trio.CancelScope | None = None
         self._tasks_left = 0
@@ -210,10 +210,13 @@ class Pump:
         )
 
     async def _until_stopped(self, function: Callable[[], object]) -> None:
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
         try:
-            with self._scope:
+            with scope:
                 await function()  # type: ignore[misc] # every caller gives an async method
         finally:
+            self._scopes.discard(scope)
             self._tasks_left -= 1
             if not self._tasks_left:
                 self.closed()
@@ -221,7 +224,8 @@ class Pump:
 
     async def stop(self) -> None:
         """End the system tasks and wait until they are gone."""
-        self._scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
         with trio.CancelScope(shield=True):
             await self._stopped.wait()
 

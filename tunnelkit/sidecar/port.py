@@ -1,10 +1,10 @@
 """One listener in front of one local target, with an intercept that can be on or off.
 
-A connection that goes to the local target is spliced and nothing else.  One that goes to a developer
-is a stream; until the developer's side says `opened`, which it does only once it has connected to
-its own target, not a byte is read from the client.  So when `opened` does not come in time, or the
-link becomes suspect, the connection can still go to the local target with its first byte intact,
-and nothing was executed anywhere.
+A connection that goes to the local target is spliced and nothing else.  One that goes to a
+developer is a stream; until the developer's side says `opened`, which it does only once it has
+connected to its own target, not a byte is read from the client.  So when `opened` does not come in
+time, or the link becomes suspect, the connection can still go to the local target with its first
+byte intact, and nothing was executed anywhere.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tunnelkit.wire.frames import (
     encode_fields,
     encode_frame,
 )
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import Deliver, FrameReader
 from tunnelkit.wire.session import SessionCore
 from tunnelkit.wire.stream import Buffer, StreamCore
 
@@ -43,12 +43,23 @@ class Frame:
         return FrameType(self.kind)
 
 
+def keeper(frames: list[Frame]) -> Deliver:
+    """Return what puts delivered frames into a list."""
+
+    def keep(
+        kind: int, flags: int, session: int, stream: int, sequence: int, payload: memoryview
+    ) -> None:
+        frames.append(Frame(kind, flags, session, stream, sequence, bytes(payload)))
+
+    return keep
+
+
 def read_frames(data: bytes, *, max_payload_bytes: int = limits.MAX_PAYLOAD_BYTES) -> list[Frame]:
     """Return the frames in *data*, which must hold whole ones only."""
     frames: list[Frame] = []
     reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
     reader.max_payload_bytes = max_payload_bytes
-    reader.feed(data, lambda *fields: frames.append(Frame(*fields[:5], bytes(fields[5]))))
+    reader.feed(data, keeper(frames))
     assert not reader.pending_bytes
     return frames
 

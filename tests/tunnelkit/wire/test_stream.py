@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.tunnelkit.wire.fakes import FakeEnd, Pair, established
@@ -257,28 +255,32 @@ def test_answer_by_the_opener_is_an_error(text: str) -> None:
 # --- forgetting (§8.2.2) --------------------------------------------------------------------
 
 
-def close_both(near: StreamCore, far: StreamCore) -> None:
-    near.finish()
-    far.finish()
-
-
-ENDINGS: list[Callable[[StreamCore, StreamCore], None]] = [
-    close_both,
-    lambda near, far: near.reset(ErrorCode.CANCELLED),
-    lambda near, far: (near.reset(ErrorCode.CANCELLED), far.reset(ErrorCode.CANCELLED))[0],
-    lambda near, far: (near.stop(0), far.stop(0))[0],
-    lambda near, far: (near.finish(), near.stop(0), far.finish(), far.stop(0))[0],
-    lambda near, far: (near.finish(), far.finish(), far.reset(ErrorCode.CANCELLED))[0],
-    lambda near, far: (near.finish(), far.abort(17), far.stop(0))[0],
+ENDINGS = [
+    "near.finish far.finish",
+    "near.reset",
+    "near.reset far.reset",
+    "near.stop far.stop",
+    "near.finish near.stop far.finish far.stop",
+    "near.finish far.finish far.reset",
+    "near.finish far.abort far.stop",
+    "near.finish far.stop far.reset",
 ]
-"""Endings of which both sides' frames cross each other on the way."""
+"""Calls that both sides make before a frame of the other one arrives."""
 
 
-@pytest.mark.parametrize("end", ENDINGS)
-def test_closed_streams_leave_no_entry(end: Callable[[StreamCore, StreamCore], None]) -> None:
+def perform(calls: str, **sides: StreamCore) -> None:
+    """Make the calls, each written as side.method."""
+    for call in calls.split():
+        side, _, method = call.partition(".")
+        arguments = () if method == "finish" else (ErrorCode.CANCELLED,)
+        getattr(sides[side], method)(*arguments)
+
+
+@pytest.mark.parametrize("calls", ENDINGS)
+def test_closed_streams_leave_no_entry(calls: str) -> None:
     pair = Pair()
     near, far = pair.open()
-    end(near, far)
+    perform(calls, near=near, far=far)
     pair.exchange()
     assert (pair.left.core.streams, pair.right.core.streams) == ({}, {})
     assert pair.left.core.is_idle
@@ -348,6 +350,6 @@ def test_forgotten_stream_gives_its_grown_window_back() -> None:
     far.window.update(0.0, pair.right.core.budget)
     far.window.update(0.01, pair.right.core.budget)
     assert pair.right.core.budget.free_bytes < before
-    close_both(near, far)
+    perform("near.finish far.finish", near=near, far=far)
     pair.exchange()
     assert pair.right.core.budget.free_bytes == before
