@@ -7,19 +7,15 @@ one: then the wait ends at once.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import trio
 
 from .addresses import Address
-from .carriers import connect
 from .errors import ErrorCode, LinkError, LinkRefused
-
-if TYPE_CHECKING:
-    from .endpoint import Endpoint
 
 __all__ = ["is_final", "keep_link", "next_delay"]
 
@@ -33,8 +29,6 @@ GOOD_LINK_SECONDS: Final = 1.0
 
 _TICK_SECONDS: Final = 0.5
 _JUMP_SECONDS: Final = 2.0
-
-_log = logging.getLogger("tunnelkit.dialer")
 
 
 def next_delay(failures: int, chance: float) -> float:
@@ -67,25 +61,29 @@ async def sleep_unless_clock_jumps(seconds: float) -> None:
             return
 
 
-async def keep_link(endpoint: Endpoint, address: Address) -> None:
+async def keep_link(
+    address: Address,
+    hold: Callable[[Address], Awaitable[LinkError]],
+    report: Callable[[Address, LinkError], None],
+) -> None:
     """Keep a link to *address* up until cancelled, or until another process displaces this one.
 
-    Cancellation: atomic; the link is closed by the endpoint.
+    Args:
+        address: where to dial.
+        hold: makes a link, waits until it has ended, and returns or raises why.
+        report: told of each failure.
+
+    Cancellation: atomic; what *hold* made is its own affair.
     """
     failures = 0
     while True:
         started = trio.current_time()
         try:
-            pipe = await connect(endpoint.network, address, endpoint.pump)
-            link = endpoint.begin_link(pipe, address)
-            error = await endpoint.wait_link_closed(link)
+            error = await hold(address)
         except LinkError as failed:
             error = failed
-        if endpoint.dial_errors.get(address) != str(error):
-            _log.warning("%s; trying again", error)
-        endpoint.dial_errors[address] = str(error)
+        report(address, error)
         if is_final(error):
-            _log.error("%s: another process runs as %s", address, endpoint.subject)
             return
         was_good = trio.current_time() - started > GOOD_LINK_SECONDS
         failures = 1 if was_good else failures + 1

@@ -19,6 +19,7 @@ waits until the last task and socket is gone.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
@@ -29,8 +30,8 @@ import trio
 from . import limits
 from .addresses import Address, parse_address
 from .auth import Identity, KeyRing, may_open
-from .carriers import SYSTEM_NETWORK, Listener, Network, Pipe
-from .dialer import keep_link
+from .carriers import SYSTEM_NETWORK, Listener, Network, Pipe, connect
+from .dialer import is_final, keep_link
 from .errors import (
     AuthenticationError,
     ErrorCode,
@@ -49,6 +50,8 @@ from .wire.states import Attachment, LinkState
 from .wire.stream import StreamCore
 
 __all__ = ["Endpoint", "open_endpoint"]
+
+_log = logging.getLogger(__name__)
 
 OPEN_SESSION_TIMEOUT_SECONDS = 10.0
 """How long `open_session` waits for the peer unless told otherwise, seconds."""
@@ -177,11 +180,23 @@ class Endpoint:
     def dial(self, address: Address) -> None:
         """Keep a link to *address* up from now on."""
         self._order.append(address)
-        self._nursery.start_soon(keep_link, self, address)
+        self._nursery.start_soon(keep_link, address, self._hold_link, self._report)
 
     def peers(self) -> set[str]:
         """Return the subjects that can be reached now."""
         return {subject for link in self.links for subject in self._present.get(link, ())}
+
+    async def _hold_link(self, address: Address) -> LinkError:
+        pipe = await connect(self.network, address, self.pump)
+        return await self.wait_link_closed(self.begin_link(pipe, address))
+
+    def _report(self, address: Address, error: LinkError) -> None:
+        """Log a failure once, not at each attempt."""
+        if is_final(error):
+            _log.error("%s: another process runs as %s: %s", address, self.subject, error)
+        elif self.dial_errors.get(address) != str(error):
+            _log.warning("%s; trying again", error)
+        self.dial_errors[address] = str(error)
 
     # --- links ------------------------------------------------------------------------------
 

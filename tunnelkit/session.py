@@ -16,8 +16,8 @@ by an issuer on the ring, and an X25519 share, signed by the holder that the cap
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import trio
 
@@ -26,6 +26,8 @@ from .auth import (
     NO_SHARE,
     Capability,
     Exchange,
+    Identity,
+    KeyRing,
     attach_mac,
     attach_message,
     check_attach_mac,
@@ -44,17 +46,38 @@ from .errors import (
     code_name,
 )
 from .link import Health, Link
-from .pump import Timer
+from .pump import Pump, Timer
 from .stream import Stream
 from .wire.frames import FrameType, ProofKind, Role, Value
 from .wire.session import AttachmentLost, SessionCore
 from .wire.states import Attachment, Input
 from .wire.stream import StreamCore
 
-if TYPE_CHECKING:
-    from .endpoint import Endpoint
-
 __all__ = ["Session"]
+
+
+class Home(Protocol):
+    """What a session needs of the endpoint that it belongs to."""
+
+    pump: Pump
+    identity: Identity
+    ring: KeyRing
+    clock: Callable[[], float]
+    grace_seconds: float
+    session_window_bytes: int
+
+    def place_soon(self, session: Session) -> None:
+        """Find a link for *session* when the current batch is over."""
+
+    def session_opened(self, session: Session) -> None:
+        """*session* is established."""
+
+    def session_ended(self, session: Session) -> None:
+        """*session* is over."""
+
+    def stream_offered(self, session: Session, stream: StreamCore) -> None:
+        """The peer opens a stream: accept or refuse it, now or later."""
+
 
 NO_CAP = 0xFFFFFFFF
 """The cap of a direct link: the endpoints' own windows are the limit."""
@@ -64,7 +87,7 @@ class Session:
     """One pairing of two endpoints; made by `Endpoint.open_session` or by the peer."""
 
     def __init__(
-        self, endpoint: Endpoint, role: Role, peer: str, session_id: bytes | None = None
+        self, endpoint: Home, role: Role, peer: str, session_id: bytes | None = None
     ) -> None:
         self.endpoint = endpoint
         self.pump = endpoint.pump
@@ -354,7 +377,7 @@ class Session:
             )
         if not may_meet(self.endpoint.identity.claims, capability):
             raise AuthenticationError(
-                f"the tokens do not let {self.endpoint.subject} and {self.peer} meet",
+                f"the tokens do not let {self.endpoint.identity.subject} and {self.peer} meet",
                 ErrorCode.FORBIDDEN,
             )
         return capability

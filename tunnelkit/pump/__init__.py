@@ -35,7 +35,16 @@ from .core import Pump, Timer, Watch
 from .deadlines import Deadlines
 from .tasks import TaskPump
 
-__all__ = ["Deadlines", "Pump", "Timer", "Watch", "acquire_pump", "release_pump", "use_pump"]
+__all__ = [
+    "Deadlines",
+    "Pump",
+    "Timer",
+    "Watch",
+    "acquire_pump",
+    "current_pump",
+    "release_pump",
+    "use_pump",
+]
 
 _current: Final[trio.lowlevel.RunVar[Pump | None]] = trio.lowlevel.RunVar("tunnelkit_pump", None)
 _chosen: Final[trio.lowlevel.RunVar[str | None]] = trio.lowlevel.RunVar("tunnelkit_pump_kind", None)
@@ -63,6 +72,11 @@ def use_pump(kind: str) -> Generator[None]:
         yield
     finally:
         _chosen.set(before)
+
+
+def current_pump() -> Pump | None:
+    """Return the pump of this Trio run, if it has one at the moment."""
+    return _current.get()
 
 
 def acquire_pump() -> Pump:

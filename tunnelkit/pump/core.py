@@ -15,7 +15,7 @@ import contextvars
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from time import perf_counter
@@ -79,7 +79,6 @@ class Pump:
         self._scopes: set[trio.CancelScope] = set()
         self._sleeper: trio.lowlevel.Task | None = None
         self._sleep_scope: trio.CancelScope | None = None
-        self._tasks_left = 0
         self._stopped = trio.Event()
 
     # --- batches ----------------------------------------------------------------------------
@@ -143,7 +142,11 @@ class Pump:
     @property
     def live_timers(self) -> int:
         """How many timers are waiting."""
-        return sum(1 for _, _, timer in self._timers if timer.callback is not None)
+        return len(self.waiting_timers())
+
+    def waiting_timers(self) -> list[Timer]:
+        """Return the timers that have neither been called nor cancelled."""
+        return [timer for _, _, timer in self._timers if timer.callback is not None]
 
     def _wake(self) -> None:
         sleeper, self._sleeper = self._sleeper, None
@@ -198,29 +201,26 @@ class Pump:
 
     def start(self) -> None:
         """Start the system tasks."""
-        self._spawn(self._ready_task)
+        self._spawn(self._ready_task, "ready queue")
 
-    def _spawn(self, function: Callable[[], object]) -> None:
-        self._tasks_left += 1
-        trio.lowlevel.spawn_system_task(
-            self._until_stopped,
-            function,
-            name=f"tunnelkit pump {function.__name__}",
-            context=contextvars.copy_context(),
-        )
-
-    async def _until_stopped(self, function: Callable[[], object]) -> None:
+    def _spawn(self, function: Callable[[], Awaitable[object]], name: str) -> None:
+        """Start a system task that lasts until `stop`, also when that comes at once."""
         scope = trio.CancelScope()
         self._scopes.add(scope)
-        try:
-            with scope:
-                await function()  # type: ignore[misc] # every caller gives an async method
-        finally:
-            self._scopes.discard(scope)
-            self._tasks_left -= 1
-            if not self._tasks_left:
-                self.closed()
-                self._stopped.set()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    await function()
+            finally:
+                self._scopes.discard(scope)
+                if not self._scopes:
+                    self.closed()
+                    self._stopped.set()
+
+        trio.lowlevel.spawn_system_task(
+            run, name=f"tunnelkit pump: {name}", context=contextvars.copy_context()
+        )
 
     async def stop(self) -> None:
         """End the system tasks and wait until they are gone."""

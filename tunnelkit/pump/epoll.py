@@ -81,7 +81,7 @@ class EpollPump(Pump):
 
     def start(self) -> None:
         super().start()
-        self._spawn(self._poll_task)
+        self._spawn(self._poll_task, "epoll")
 
     def closed(self) -> None:
         self.poller.close()

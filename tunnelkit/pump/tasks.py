@@ -71,4 +71,4 @@ class TaskPump(Pump):
         async def wait() -> None:
             await watch.wait(side)
 
-        self._spawn(wait)
+        self._spawn(wait, "socket")

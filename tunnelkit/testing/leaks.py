@@ -11,8 +11,7 @@ from typing import Final
 
 import trio
 
-from tunnelkit.pump import Pump, Timer
-from tunnelkit.pump import _current as _current_pump
+from tunnelkit.pump import Pump, Timer, current_pump
 
 __all__ = ["no_leaks"]
 
@@ -73,7 +72,7 @@ async def _left_behind(before: _Inventory) -> list[str]:
 
 
 def _take_inventory() -> _Inventory:
-    pump = _current_pump.get()
+    pump = current_pump()
     return _Inventory(
         tasks=set(_all_tasks()),
         descriptors=dict(_descriptors()),
@@ -103,11 +102,8 @@ def _descriptors() -> Iterator[tuple[str, str]]:
                 pass  # the descriptor of this very listing is closed by now
 
 
-def _live_timers(pump: Pump | None) -> Iterator[Timer]:
-    if pump is not None:
-        for _, _, timer in pump._timers:
-            if timer.callback is not None:
-                yield timer
+def _live_timers(pump: Pump | None) -> list[Timer]:
+    return pump.waiting_timers() if pump is not None else []
 
 
 def _describe_task(task: trio.lowlevel.Task) -> str:
