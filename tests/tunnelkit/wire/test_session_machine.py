@@ -335,6 +335,11 @@ def check_told(tap: Tap) -> None:
 
 
 TestSession = SessionMachine.TestCase
+# An example is cheap and a session has many states: more of them than the profile asks for.
+TestSession.settings = hypothesis.settings(
+    max_examples=max(300, hypothesis.settings().max_examples),
+    stateful_step_count=max(50, hypothesis.settings().stateful_step_count),
+)
 
 
 # --- the machine would notice ---------------------------------------------------------------
