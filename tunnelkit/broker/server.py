@@ -56,6 +56,7 @@ class Broker:
         self.links: set[SwitchLink] = set()
         self.listeners: list[Listener] = []
         self.overruns = 0
+        self.on_change: Callable[[], None] = lambda: None
         self._strangers: set[SwitchLink] = set()
         self._ping_seconds = ping_seconds
         self._emptied = trio.Event()
@@ -118,12 +119,14 @@ class Broker:
         self._strangers.discard(link)
         self.links.add(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
+        self.on_change()
 
     def link_closed(self, link: Link, error: LinkError) -> None:
         assert isinstance(link, SwitchLink)  # `_accept` makes no other
         self._strangers.discard(link)
         self.links.discard(link)
         self._do(self.registry.link_down(link))
+        self.on_change()
 
     def health_changed(self, link: Link) -> None:
         """The endpoints notice by themselves."""

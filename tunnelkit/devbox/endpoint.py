@@ -68,12 +68,25 @@ class TargetServer:
         self._nursery = nursery
         self._deadlines = Deadlines(endpoint.pump, limits.CONNECT_TIMEOUT_SECONDS)
         self._ends: set[PipeEnd] = set()
+        self._is_draining = False
+        self._emptied = trio.Event()
         endpoint.on_stream = self._offered
 
     @property
     def open_count(self) -> int:
         """How many connections to targets are open."""
         return len(self._ends)
+
+    async def drain(self, timeout: float = limits.DEFAULT_DRAIN_SECONDS) -> None:
+        """Refuse new streams, and wait until running ones are over, or *timeout* seconds are.
+
+        Cancellation: atomic.
+        """
+        self._is_draining = True
+        with trio.move_on_after(timeout):
+            while self._ends:
+                self._emptied = trio.Event()
+                await self._emptied.wait()
 
     def close(self) -> None:
         """Refuse what comes from now on, and reset what is open."""
@@ -83,6 +96,9 @@ class TargetServer:
             end.reset(ErrorCode.GOING_AWAY, "the devbox is shutting down")
 
     def _offered(self, session: Session, stream: StreamCore) -> None:
+        if self._is_draining:
+            self._refuse(stream, ErrorCode.GOING_AWAY, f"{self._endpoint.subject} is shutting down")
+            return
         address = self.targets.get(stream.target)
         if address is None:
             self._refuse(
@@ -132,9 +148,14 @@ class TargetServer:
             result.close()
         else:
             self.served_count += 1
-            end = PipeEnd(result, self._ends.discard)
+            end = PipeEnd(result, self._over)
             self._ends.add(end)
             splice_stream(end, stream)
+
+    def _over(self, end: PipeEnd) -> None:
+        self._ends.discard(end)
+        if not self._ends:
+            self._emptied.set()
 
     def _refuse(self, stream: StreamCore, code: int, text: str) -> None:
         self.refused_count += 1
