@@ -183,6 +183,18 @@ def test_reset_is_ordered_behind_data() -> None:
     assert (bytes(sink.data), sink.calls) == (b"before", ["abort"])
 
 
+def test_reset_waits_for_unread_data() -> None:
+    pair, sink = Pair(), FakeEnd(room=0)
+    near, far = pair.open(sink)
+    near.offer(b"before")
+    near.abort(ErrorCode.CONNECTION_RESET)
+    pair.exchange()
+    assert sink.calls == []
+    sink.room = 100
+    far.resume()
+    assert (bytes(sink.data), sink.calls) == (b"before", ["abort"])
+
+
 def test_reset_of_one_direction_leaves_the_other() -> None:
     pair = Pair()
     near, far = pair.open()
