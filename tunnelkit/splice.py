@@ -141,7 +141,8 @@ class PipeEnd:
     def finish(self) -> None:
         if not self._write_over and not self._is_over:
             self._write_over = True
-            self.pipe.send_eof()
+            if not self._read_over:
+                self.pipe.send_eof()
             self._close_if_over()
 
     def abort(self, code: int, text: str) -> None:

@@ -23,7 +23,7 @@ import trio
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.pump import Pump, Watch, refuse_virtual_time
+from tunnelkit.pump import Pump, Watch
 from tunnelkit.wire.stream import Buffer
 
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
@@ -38,18 +38,16 @@ ACCEPTS_PER_EVENT: Final = 32
 
 _LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_TCP_ESTABLISHED: Final = 1
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class SocketPipe(Pipe):
-    """A connected stream socket."""
+    """A connected, non-blocking stream socket, without Nagle's delay."""
 
     __slots__ = ("_large", "_sock", "_watch", "broken", "description", "pump")
 
     def __init__(self, sock: socket.socket, pump: Pump, description: str) -> None:
-        sock.setblocking(False)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._watch: Watch | None = None
         self._large = False
@@ -58,7 +56,6 @@ class SocketPipe(Pipe):
         self.broken: str | None = None
 
     def start(self, handler: Callable[[bool, bool], None]) -> None:
-        refuse_virtual_time()
         if self._watch is not None:
             self._watch.close()
         self._watch = self.pump.watch(self._sock.fileno(), handler)
@@ -122,9 +119,10 @@ class SocketPipe(Pipe):
 
     def close(self) -> None:
         if self._watch is not None:
-            self._watch.close()
+            self._watch.close_socket(self._sock)
             self._watch = None
-        self._sock.close()
+        else:
+            self._sock.close()
 
     def reset(self) -> None:
         with contextlib.suppress(OSError):
@@ -144,7 +142,9 @@ class _Connecting:
 
     def begin(self, target: tuple[str, int] | str) -> None:
         code = self._sock.connect_ex(target)
-        if code in (0, errno.EINPROGRESS):
+        if code == 0 or (code == errno.EINPROGRESS and _is_connected(self._sock)):
+            self._pump.defer(lambda: self._finish(0))
+        elif code == errno.EINPROGRESS:
             self._watch = self._pump.watch(self._sock.fileno(), self._ready)
             self._watch.want(readable=False, writable=True)
         else:
@@ -153,6 +153,7 @@ class _Connecting:
     def _ready(self, readable: bool, writable: bool) -> None:
         assert self._watch is not None  # set before the handler can be called
         self._watch.close()
+        self._watch = None
         self._finish(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
     def _finish(self, code: int) -> None:
@@ -168,8 +169,18 @@ class _Connecting:
 
     def cancel(self) -> None:
         if self._watch is not None:
-            self._watch.close()
-        self._sock.close()
+            self._watch.close_socket(self._sock)
+            self._watch = None
+        else:
+            self._sock.close()
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    """Say whether a connect that has just begun is over already, as it is on loopback."""
+    if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return False
+    state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return state[0] == _TCP_ESTABLISHED
 
 
 class _SocketListener:
@@ -196,13 +207,9 @@ class _SocketListener:
                     self._pause()
                     return
                 continue
+            sock.setblocking(False)
             name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self.address.path
-            try:
-                pipe = SocketPipe(sock, self._pump, name)
-            except OSError:
-                sock.close()
-                continue
-            self._accept(pipe)
+            self._accept(SocketPipe(sock, self._pump, name))
 
     def _pause(self) -> None:
         """Out of descriptors: leave the queue to the kernel and look again in a moment."""
@@ -247,8 +254,10 @@ class SocketNetwork(Network):
         return Address("tcp", str(found[0][4][0]), address.port)
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
+        pump.refuse_virtual_time()
         family, target = _socket_address(address)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        _set_no_delay(sock)
         connecting = _Connecting(sock, address, pump, done)
         connecting.begin(target)
         return connecting
@@ -256,7 +265,7 @@ class SocketNetwork(Network):
     async def listen(
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> Listener:
-        refuse_virtual_time()
+        pump.refuse_virtual_time()
         resolved = await self.resolve(address)
         family, target = _socket_address(resolved)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -265,6 +274,7 @@ class SocketNetwork(Network):
                 _remove_stale_socket(resolved.path)
             else:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                _set_no_delay(sock)  # accepted sockets inherit it
             sock.bind(target)
             if resolved.scheme == "unix":
                 os.chmod(resolved.path, 0o600)
@@ -286,6 +296,11 @@ def _socket_address(address: Address) -> tuple[socket.AddressFamily, tuple[str, 
         return socket.AF_UNIX, address.path
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     return family, (address.host, address.port)
+
+
+def _set_no_delay(sock: socket.socket) -> None:
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _remove_stale_socket(path: str) -> None:

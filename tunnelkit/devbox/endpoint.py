@@ -62,6 +62,7 @@ class TargetServer:
         self, endpoint: Endpoint, targets: Mapping[str, Address], nursery: trio.Nursery
     ) -> None:
         self.targets = dict(targets)
+        self._names = {name for name, address in targets.items() if not _is_numeric(address)}
         self.served_count = 0
         self.refused_count = 0
         self._endpoint = endpoint
@@ -109,7 +110,7 @@ class TargetServer:
             return
         waiting = _Waiting()
         stream.sink = waiting
-        if not _is_numeric(address):
+        if stream.target in self._names:
             self._nursery.start_soon(self._connect_by_name, stream, waiting, address)
             return
 

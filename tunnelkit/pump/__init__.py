@@ -29,7 +29,7 @@ from typing import Final
 
 import trio
 
-from tunnelkit.errors import ConfigurationError, LocalProtocolError
+from tunnelkit.errors import ConfigurationError
 
 from .core import Pump, Timer, Watch
 from .deadlines import Deadlines
@@ -99,13 +99,3 @@ async def release_pump(pump: Pump) -> None:
     if not pump.references:
         _current.set(None)
         await pump.stop()
-
-
-def refuse_virtual_time() -> None:
-    """Raise LocalProtocolError where Trio's clock jumps by itself: sockets would be starved."""
-    clock = trio.lowlevel.current_clock()
-    if getattr(clock, "autojump_threshold", float("inf")) != float("inf"):
-        raise LocalProtocolError(
-            "sockets do not work under a mock clock that jumps by itself; "
-            "use tunnelkit.testing.MemoryNetwork there"
-        )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextvars
 import heapq
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -25,11 +26,14 @@ import trio
 from outcome import Value
 
 from tunnelkit import limits
+from tunnelkit.errors import LocalProtocolError
 
 __all__ = ["Pump", "Timer", "Watch"]
 
 SLICE_SECONDS: Final = 0.002
 """A batch ends after this time, so that other Trio tasks get their turn."""
+
+_NEVER: Final = float("inf")
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +60,10 @@ class Watch(Protocol):
         """Say what to be called for; neither is allowed."""
 
     def close(self) -> None:
-        """Forget the socket.  Call it before the socket is closed."""
+        """Forget the socket, which lives on."""
+
+    def close_socket(self, sock: socket.socket) -> None:
+        """Forget the socket and close it, at the end of this batch."""
 
 
 class Pump:
@@ -73,6 +80,7 @@ class Pump:
         self.wakeups = 0
         self._depth = 0
         self._deferred: list[Callable[[], None]] = []
+        self._closing: list[socket.socket] = []
         self._ready: deque[tuple[contextvars.Context, Callable[[], None]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
@@ -80,6 +88,7 @@ class Pump:
         self._sleeper: trio.lowlevel.Task | None = None
         self._sleep_scope: trio.CancelScope | None = None
         self._stopped = trio.Event()
+        self._is_virtual: bool | None = None
 
     # --- batches ----------------------------------------------------------------------------
 
@@ -105,7 +114,18 @@ class Pump:
                 for call in deferred:
                     self.guard(call)
                 deferred = self._deferred
+            if self._closing:
+                for sock in self._closing:
+                    sock.close()
+                self._closing.clear()
         self._depth -= 1
+
+    def close_socket(self, sock: socket.socket) -> None:
+        """Close a socket at the end of this batch, when no event for its number is left in it."""
+        if self._depth:
+            self._closing.append(sock)
+        else:
+            sock.close()
 
     def defer(self, call: Callable[[], None]) -> None:
         """Call once at the end of this batch; outside of one, as soon as the pump runs."""
@@ -233,6 +253,17 @@ class Pump:
         """Release what the subclass holds; called when the last task has ended."""
 
     # --- sockets ----------------------------------------------------------------------------
+
+    def refuse_virtual_time(self) -> None:
+        """Raise LocalProtocolError where Trio's clock jumps by itself: sockets would starve."""
+        if self._is_virtual is None:
+            clock = trio.lowlevel.current_clock()
+            self._is_virtual = getattr(clock, "autojump_threshold", _NEVER) != _NEVER
+        if self._is_virtual:
+            raise LocalProtocolError(
+                "sockets do not work under a mock clock that jumps by itself; "
+                "use tunnelkit.testing.MemoryNetwork there"
+            )
 
     def watch(self, fileno: int, handler: Callable[[bool, bool], None]) -> Watch:
         """Call ``handler(readable, writable)`` when the socket is ready for what is wanted."""

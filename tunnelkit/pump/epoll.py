@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextvars
 import select
+import socket
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -30,6 +31,10 @@ _OUT: Final = select.EPOLLOUT
 _FAILED: Final = select.EPOLLHUP | select.EPOLLERR
 MAX_EVENTS: Final = 64
 """Events taken in one poll; with the slice it bounds how long a batch lasts."""
+
+FEW_EVENTS: Final = 2
+"""After a batch with at most so many events it is likelier that one has to wait than that more
+have come, and looking first would cost a pass of the scheduler."""
 
 
 class _Watch:
@@ -68,6 +73,14 @@ class _Watch:
         if self.registered:
             self.apply(0)
 
+    def close_socket(self, sock: socket.socket) -> None:
+        """Closing the last descriptor of a socket takes it out of epoll: no call is needed."""
+        self.wanted = 0
+        if self.registered:
+            self.registered = 0
+            del self._pump.watches[self.fileno]
+        self._pump.close_socket(sock)
+
 
 class EpollPump(Pump):
     """Drives sockets by epoll."""
@@ -95,6 +108,7 @@ class EpollPump(Pump):
             events = poll(0, MAX_EVENTS)
             if events:
                 self._run_batch(events)
+            if len(events) > FEW_EVENTS:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self.poller)

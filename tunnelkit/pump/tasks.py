@@ -7,6 +7,7 @@ is no epoll.  It is slower, because every wake-up is a task switch of its own.
 from __future__ import annotations
 
 import contextvars
+import socket
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -38,6 +39,10 @@ class _Watch:
 
     def close(self) -> None:
         self.want(False, False)
+
+    def close_socket(self, sock: socket.socket) -> None:
+        self.close()
+        self._pump.close_socket(sock)
 
     async def wait(self, side: int) -> None:
         """Wait and call the handler for as long as this side is wanted."""
