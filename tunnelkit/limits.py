@@ -139,5 +139,6 @@ BROKER_MAX_CAP_BYTES: Final = 4 * MIB
 BROKER_MIN_CAP_BYTES: Final = 256 * KIB
 """Smallest cap that still carries traffic well, bytes; below it an attach is refused."""
 
-BROKER_SLACK_BYTES: Final = 128 * KIB
-"""What a session may have queued above its cap: control reserve, acks and windows, bytes."""
+BROKER_SLACK_BYTES: Final = 512 * KIB
+"""What a session may have queued above its cap: the frame that crosses it, the control reserve,
+acks and windows, bytes."""

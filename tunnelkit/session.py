@@ -413,7 +413,8 @@ class Session:
         return self._opens_left < 0
 
     def ack_wanted(self) -> None:
-        self._ack_timer = self.pump.call_later(limits.ACK_AFTER_SECONDS, self._ack)
+        if self._ack_timer is None:
+            self._ack_timer = self.pump.call_later(limits.ACK_AFTER_SECONDS, self._ack)
 
     def _ack(self) -> None:
         self._ack_timer = None

@@ -36,6 +36,7 @@ from .frames import (
     HEADER,
     SESSION_FIELD,
     FrameType,
+    ResetDirection,
     Role,
     Value,
     decode_fields,
@@ -51,6 +52,7 @@ _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
 _U64: Final = Struct("!Q")
 _KEEP: Final = limits.KEEP_BY_REFERENCE_BYTES
+_LATE: Final = (FrameType.OPENED, FrameType.REFUSED, FrameType.STOP)
 _OVERHEAD: Final = limits.FRAME_OVERHEAD_BYTES
 
 
@@ -119,11 +121,13 @@ class SessionCore:
         "_cap",
         "_control",
         "_dirty_windows",
+        "_is_closing",
         "_kept",
         "_last_peer_stream",
         "_next_sequence",
         "_next_stream",
         "_replay_next",
+        "_replay_unacked",
         "_threshold",
         "_unacked_in",
         "ack_due",
@@ -165,6 +169,7 @@ class SessionCore:
         self.budget = WindowBudget(stream_budget_bytes)
         self.attachment = Attachment.DETACHED
         self.is_established = False
+        self._is_closing = False
         self.outlet: Outlet | None = None
         self.number = 0
         self.generation = 0
@@ -175,6 +180,7 @@ class SessionCore:
         self._kept: deque[_Kept] = deque()
         self._control: deque[tuple[int, int, bytes]] = deque()
         self._replay_next = 0
+        self._replay_unacked = 0
         self._cap = window_bytes
         self.unacknowledged = 0
         self.waiting: deque[StreamCore] = deque()
@@ -217,6 +223,7 @@ class SessionCore:
         self.limit(cap)
         self._forget_acknowledged(received)
         self._replay_next = self._acknowledged + 1
+        self._replay_unacked = 0
         self.ack_due = True
         if self.outlet is not None:
             self.outlet.want_state(self)
@@ -321,8 +328,10 @@ class SessionCore:
 
     def send_control(self, frame_type: int, stream_id: int, payload: bytes = b"") -> None:
         """Send a sequenced control frame now, or as soon as it can go."""
-        if self.attachment is Attachment.ENDED:
+        if self.attachment is Attachment.ENDED or self._is_closing:
             return
+        # Nothing may follow a session-close: the peer would not acknowledge it.
+        self._is_closing = frame_type == FrameType.SESSION_CLOSE
         if self._control or not self._may_control(frame_type):
             self._control.append((frame_type, stream_id, payload))
         else:
@@ -373,6 +382,7 @@ class SessionCore:
             and not self._replay_next
             and not self._control
             and self.is_established
+            and not self._is_closing
             and self.attachment is Attachment.ATTACHED
         )
 
@@ -410,12 +420,13 @@ class SessionCore:
         assert outlet is not None  # `resume` checked it
         number = SESSION_FIELD.pack(self.number)
         while self._replay_next < self._next_sequence:
-            if not outlet.is_clear:
+            if not outlet.is_clear or self._replay_unacked >= self._cap:
                 return False
             kept = self._kept[self._replay_next - self._acknowledged - 1]
             kept.first = kept.first[:4] + number + kept.first[8:]
             outlet.write(kept.first, kept.second)
             self.replayed_bytes += kept.cost - _OVERHEAD
+            self._replay_unacked += kept.cost
             self._replay_next += 1
         self._replay_next = 0
         for stream in self.streams.values():
@@ -432,8 +443,9 @@ class SessionCore:
 
     def announce_window(self, stream: StreamCore) -> None:
         """Send the stream's credit with the next flush."""
-        stream.window_dirty = True
-        self._dirty_windows.append(stream)
+        if not stream.window_dirty:
+            stream.window_dirty = True
+            self._dirty_windows.append(stream)
         if self.outlet is not None:
             self.outlet.want_state(self)
 
@@ -469,8 +481,11 @@ class SessionCore:
     def _forget_acknowledged(self, received: int) -> None:
         kept = self._kept
         while self._acknowledged < received:
-            self.unacknowledged -= kept.popleft().cost
+            cost = kept.popleft().cost
+            self.unacknowledged -= cost
             self._acknowledged += 1
+            if self._acknowledged < self._replay_next:
+                self._replay_unacked -= cost
         if self._replay_next and self._replay_next <= self._acknowledged:
             self._replay_next = self._acknowledged + 1
         if not kept and not self._control:
@@ -586,7 +601,7 @@ class SessionCore:
     ) -> None:
         stream = self.streams.get(stream_id)
         if stream is None:
-            if frame_type is FrameType.WINDOW:
+            if frame_type is FrameType.WINDOW or self._is_late(frame_type, stream_id, values):
                 return
             raise RemoteProtocolError(f"{frame_type.name} on stream {stream_id}: not open")
         match frame_type:
@@ -607,6 +622,16 @@ class SessionCore:
                 )
             case _:
                 raise RemoteProtocolError(f"{frame_type.name} on a stream")
+
+    def _is_late(self, frame_type: FrameType, stream_id: int, values: Mapping[str, Value]) -> bool:
+        """Whether the peer sent this before it knew that the stream is over."""
+        if stream_id % 2 == self._next_stream % 2:
+            was_opened = stream_id < self._next_stream
+        else:
+            was_opened = stream_id <= self._last_peer_stream
+        if frame_type is FrameType.RESET:
+            return was_opened and values["direction"] == ResetDirection.RECEIVING
+        return was_opened and frame_type in _LATE
 
     def forget(self, stream: StreamCore) -> None:
         """Drop a stream that is over in both directions."""

@@ -203,6 +203,8 @@ class StreamCore:
             self.session.send_control(
                 FrameType.STOP, self.stream_id, encode_fields(FrameType.STOP, code=code)
             )
+        elif self.incoming in _OVER:
+            self.inbox = bytearray()
 
     def reset(self, code: int, text: str = "") -> None:
         """End both directions at once."""
@@ -213,6 +215,8 @@ class StreamCore:
         if self.incoming is Half.OPEN:
             self._discard(Input.SEND_STOP)
             direction |= ResetDirection.RECEIVING
+        elif self.incoming in _OVER:
+            self.inbox = bytearray()
         if direction:
             self._send_reset(direction, code, text)
 
@@ -257,7 +261,6 @@ class StreamCore:
         else:
             taken = self.sink.offer(payload)
             if taken and window.consume(taken) and not self.window_dirty:
-                self.window_dirty = True
                 self.session.announce_window(self)
             if taken < size and self.incoming is Half.OPEN:
                 self.inbox += payload[taken:]
@@ -269,12 +272,12 @@ class StreamCore:
 
     def resume(self) -> None:
         """Push what the inbox holds into the sink; then the ending, if it has arrived."""
-        inbox = self.inbox
-        while inbox:
+        while self.inbox:
+            inbox = self.inbox
             with memoryview(inbox) as view:
                 taken = self.sink.offer(view)
-            if not taken:
-                return
+            if not taken or self.inbox is not inbox:
+                return  # it takes no more now, or stopped reading in the middle of it
             del inbox[:taken]
             self.consumed(taken)
         if self.incoming is Half.ENDED:
@@ -299,7 +302,6 @@ class StreamCore:
     def consumed(self, count: int) -> None:
         """Return credit for *count* bytes that the sink took later than they arrived."""
         if self.window.consume(count) and not self.window_dirty and self.incoming is Half.OPEN:
-            self.window_dirty = True
             self.session.announce_window(self)
 
     def receive_credit(self, credit: int) -> None:
@@ -341,7 +343,6 @@ class StreamCore:
             self.receive_stop(code, text)
         if direction & ResetDirection.SENDING and self.incoming_error is not None:
             self.resume()
-            self.sink.abort(code, text)
         self._forget_if_over()
 
     def receive_opened(self) -> None:
@@ -371,7 +372,6 @@ class StreamCore:
             self._answer(code, text)
         if was[1] is Half.OPEN:
             self.resume()
-            self.sink.abort(code, text)
         if was[0] is Half.OPEN:
             self.sink.stop(code, text)
 
@@ -385,7 +385,7 @@ class StreamCore:
 
     def _discard(self, why: Input) -> None:
         self.incoming = INCOMING[self.incoming, why]
-        self.inbox.clear()
+        self.inbox = bytearray()  # not cleared: the sink may be looking at it
 
     def _move(self, what: Input) -> None:
         if (self.phase, what) not in PHASE:
@@ -407,5 +407,10 @@ class StreamCore:
         return f"{self.phase.value} (out {self.outgoing.value}, in {self.incoming.value})"
 
     def _forget_if_over(self) -> None:
-        if self.is_over:
-            self.session.forget(self)
+        if not self.is_over:
+            return
+        self.session.forget(self)
+        if self.phase is Phase.OPENING:
+            self.phase = Phase.REFUSED
+            code, text = self.incoming_error or (ErrorCode.CANCELLED, "")
+            self._answer(code, text)
