@@ -27,7 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dialer", "splice"},
         {"endpoint"},
         {"rpc", "http", "capture"},
-        {"contracts", "admin", "programs"},
+        {"contracts", "admin", "programs", "status"},
         {"broker", "gateway", "sidecar", "devbox"},
         {"cli"},
         {"testing"},
@@ -51,7 +51,7 @@ PEERS: list[set[str]] = [
     {"session", "stream"},
     {"dialer", "splice"},
     {"rpc", "http", "capture"},
-    {"contracts", "admin", "programs"},
+    {"contracts", "admin", "programs", "status"},
     LAYERS["control"][0],
     {"server", "cli"},
 ]

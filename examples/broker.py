@@ -1,0 +1,96 @@
+"""A broker: joins the links of sidecars and devboxes, and switches the frames of their sessions.
+
+It keeps nothing that it could lose: kill it, start it again, and running transfers go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load: no traceback
+
+from tunnelkit import limits
+from tunnelkit.broker import open_broker
+from tunnelkit.broker.methods import broker_methods
+from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
+
+_EXAMPLE = """\
+python -m tunnelkit.auth keygen --out issuer.pem
+python examples/broker.py --listen tcp://127.0.0.1:7000 --keys issuer.pem.pub.json
+"""
+
+
+def make_flags() -> Flags:
+    """Return what can be set."""
+    flags = Flags(
+        "broker",
+        "Join endpoints that cannot reach each other: each of them dials this broker, shows its "
+        "token,\nand meets the peers that both tokens allow.",
+        example=_EXAMPLE,
+    )
+    flags.add(
+        "--listen",
+        address,
+        metavar="ADDRESS",
+        required=True,
+        repeat=True,
+        help="where to accept links: tcp://HOST:PORT or unix:///PATH",
+    )
+    flags.add(
+        "--keys",
+        key_ring,
+        metavar="FILE",
+        required=True,
+        help="key ring: public keys of the issuers whose tokens are believed",
+    )
+    flags.add(
+        "--budget-mib",
+        whole_number(1, 1 << 20),
+        metavar="MIB",
+        default=limits.BROKER_BUDGET_BYTES // limits.MIB,
+        help="most that all sessions together may have queued here",
+    )
+    flags.add(
+        "--grace-seconds",
+        seconds,
+        metavar="SECONDS",
+        default=limits.DEFAULT_GRACE_SECONDS,
+        help="how long one side of a session waits here for the other one",
+    )
+    flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
+    return flags
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Return what the settings ask for."""
+
+    async def serve(running: Running) -> None:
+        async with open_broker(
+            options.keys,
+            listen=options.listen,
+            budget_bytes=options.budget_mib * limits.MIB,
+            grace_seconds=options.grace_seconds,
+        ) as broker:
+            watch = Watch(lambda: broker.links)
+            broker.on_change = watch.look
+            async with running.admin(broker_methods(broker, watch.since)):
+                running.ready(links=[listener.address for listener in broker.listeners])
+                await running.wait_stop()
+                await broker.drain(running.drain_seconds)
+                running.finished(broker.registry.joined_count)
+
+    return Plan(serve, {"listen": options.listen, "issuers": options.keys.key_ids})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    return run_program(make_flags(), make_plan, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

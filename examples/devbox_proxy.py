@@ -1,0 +1,90 @@
+"""A devbox proxy: runs on the laptop and serves intercepted connections from local targets."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load: no traceback
+
+from tunnelkit import limits
+from tunnelkit.devbox import open_devbox
+from tunnelkit.devbox.methods import devbox_methods
+from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.flags import (
+    add_endpoint_flags,
+    add_identity_flags,
+    check_links,
+    load_identity,
+    target,
+    unique,
+)
+
+_EXAMPLE = """\
+python examples/devbox_proxy.py --keys issuer.pem.pub.json --key laptop.pem --token laptop.token \\
+    --link tcp://127.0.0.1:7000 --target orders=127.0.0.1:8080
+"""
+
+
+def make_flags() -> Flags:
+    """Return what can be set."""
+    flags = Flags(
+        "devbox_proxy",
+        "Serve connections that a sidecar intercepts from targets on this machine.  Only the "
+        "targets\nnamed here can be opened, and only by peers whose token allows it.",
+        example=_EXAMPLE,
+    )
+    add_identity_flags(flags)
+    flags.add(
+        "--target",
+        target,
+        metavar="NAME=HOST:PORT",
+        repeat=True,
+        help="what a peer may ask for, and where it is; none: everything is refused",
+    )
+    add_endpoint_flags(flags)
+    flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
+    return flags
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Return what the settings ask for."""
+    identity = load_identity(options)
+    targets = unique(options.target, "--target")
+    check_links(options)
+
+    async def serve(running: Running) -> None:
+        async with open_devbox(
+            identity,
+            options.keys,
+            targets=targets,
+            dial=options.link,
+            listen=options.listen,
+            grace_seconds=options.grace_seconds,
+        ) as devbox:
+            watch = Watch.of_endpoint(devbox.endpoint, running.displaced)
+            async with running.admin(devbox_methods(devbox, watch.since)):
+                running.ready(links=[door.address for door in devbox.endpoint.listeners])
+                await running.wait_stop()
+                await devbox.server.drain(running.drain_seconds)
+                running.finished(devbox.server.open_count)
+
+    summary = {
+        "subject": [identity.subject],
+        "links to": options.link,
+        "listen": options.listen,
+        "targets": [f"{name} = {address}" for name, address in targets.items()],
+    }
+    return Plan(serve, summary)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    return run_program(make_flags(), make_plan, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

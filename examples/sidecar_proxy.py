@@ -1,0 +1,138 @@
+"""A sidecar proxy: listens in front of a workload and sends its traffic to a laptop when asked."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load: no traceback
+
+from tunnelkit import limits
+from tunnelkit.errors import ConfigurationError
+from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.flags import (
+    add_endpoint_flags,
+    add_identity_flags,
+    check_links,
+    existing_name,
+    host_port,
+    load_identity,
+    named,
+    text_of,
+    unique,
+)
+from tunnelkit.sidecar import Intercept, PortSpec, open_sidecar
+from tunnelkit.sidecar.methods import sidecar_methods
+
+_EXAMPLE = """\
+python examples/sidecar_proxy.py --keys issuer.pem.pub.json --key web.pem --token web.token \\
+    --link tcp://127.0.0.1:7000 --port orders=127.0.0.1:9080,127.0.0.1:8080 --admin run/sidecar.sock
+python -m tunnelkit.admin run/sidecar.sock intercept orders devbox/alice
+python -m tunnelkit.admin run/sidecar.sock restore orders
+"""
+
+
+def port(text: str, what: str) -> tuple[str, PortSpec]:
+    """Read ``NAME=LISTEN,TARGET``."""
+    name, value = named(text, what, "NAME=LISTEN_HOST:PORT,TARGET_HOST:PORT")
+    listen, comma, target = value.partition(",")
+    if not comma:
+        raise ConfigurationError(
+            f"{what} {text!r} needs two addresses, NAME=LISTEN_HOST:PORT,TARGET_HOST:PORT"
+        )
+    return name, PortSpec(name, host_port(listen, what), host_port(target, what))
+
+
+def intercept(text: str, what: str) -> tuple[str, Intercept]:
+    """Read ``NAME=SUBJECT[:TARGET]``."""
+    name, value = named(text, what, "NAME=SUBJECT[:TARGET]")
+    peer, _, target = value.partition(":")
+    return name, Intercept(text_of(peer, what), target or name)
+
+
+def make_flags() -> Flags:
+    """Return what can be set."""
+    flags = Flags(
+        "sidecar_proxy",
+        "Listen in front of local targets.  A port that is intercepted sends its new connections "
+        "to the\nnamed developer's session, and to the local target while that cannot be reached.",
+        example=_EXAMPLE,
+    )
+    add_identity_flags(flags)
+    flags.add(
+        "--port",
+        port,
+        metavar="NAME=LISTEN,TARGET",
+        required=True,
+        repeat=True,
+        help="listen on HOST:PORT in front of the local target HOST:PORT",
+    )
+    flags.add(
+        "--intercept",
+        intercept,
+        metavar="NAME=SUBJECT[:TARGET]",
+        repeat=True,
+        help="intercept this port from the start; TARGET is what the developer calls it",
+    )
+    flags.add_switch("--fail-closed", help="for --intercept: do not fall back to the local target")
+    add_endpoint_flags(flags)
+    flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
+    return flags
+
+
+def make_plan(options: argparse.Namespace) -> Plan:
+    """Return what the settings ask for."""
+    identity = load_identity(options)
+    ports = unique(options.port, "--port")
+    wanted = unique(options.intercept, "--intercept")
+    intercepts = {
+        existing_name(name, ports, "--intercept"): Intercept(
+            i.peer, i.target, not options.fail_closed
+        )
+        for name, i in wanted.items()
+    }
+    if intercepts:
+        check_links(options)
+
+    async def serve(running: Running) -> None:
+        async with open_sidecar(
+            identity,
+            options.keys,
+            ports=ports.values(),
+            dial=options.link,
+            listen=options.listen,
+            grace_seconds=options.grace_seconds,
+        ) as sidecar:
+            watch = Watch.of_endpoint(sidecar.endpoint, running.displaced)
+            for name, value in intercepts.items():
+                sidecar.set_intercept(name, value)
+            async with running.admin(sidecar_methods(sidecar, watch.since)):
+                doors = [(name, made.listener) for name, made in sidecar.ports.items()]
+                running.ready(
+                    links=[door.address for door in sidecar.endpoint.listeners],
+                    listeners={name: door.address for name, door in doors if door is not None},
+                )
+                await running.wait_stop()
+                await sidecar.drain(running.drain_seconds)
+                running.finished(sum(made.open_count for made in sidecar.ports.values()))
+
+    summary = {
+        "subject": [identity.subject],
+        "links to": options.link,
+        "listen": options.listen,
+        "ports": [f"{spec.name}: {spec.listen} before {spec.target}" for spec in ports.values()],
+        "intercepts": [f"{name} by {i.peer} as {i.target}" for name, i in intercepts.items()],
+    }
+    return Plan(serve, summary)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    return run_program(make_flags(), make_plan, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What the admin socket of a devbox offers: status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tunnelkit.admin import Method
+from tunnelkit.link import Link
+from tunnelkit.status import endpoint_status, program_methods
+
+from . import Devbox
+
+__all__ = ["devbox_methods", "devbox_status"]
+
+
+def devbox_status(devbox: Devbox, since: Mapping[Link, float]) -> dict[str, object]:
+    """Describe a devbox: its endpoint, its targets, and what it served."""
+    server = devbox.server
+    return {
+        "program": "devbox_proxy",
+        **endpoint_status(devbox.endpoint, since),
+        "targets": {
+            "names": {name: address.host_port for name, address in server.targets.items()},
+            "open": server.open_count,
+            "served": server.served_count,
+            "refused": server.refused_count,
+        },
+    }
+
+
+def devbox_methods(devbox: Devbox, since: Mapping[Link, float]) -> dict[str, Method]:
+    """Return the methods of a devbox's admin socket."""
+
+    async def status() -> dict[str, object]:
+        return devbox_status(devbox, since)
+
+    return {**program_methods("devbox_proxy"), "status": status}
