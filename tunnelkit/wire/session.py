@@ -36,7 +36,6 @@ from .frames import (
     HEADER,
     SESSION_FIELD,
     FrameType,
-    ResetDirection,
     Role,
     Value,
     decode_fields,
@@ -52,7 +51,12 @@ _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
 _U64: Final = Struct("!Q")
 _KEEP: Final = limits.KEEP_BY_REFERENCE_BYTES
-_LATE: Final = (FrameType.OPENED, FrameType.REFUSED, FrameType.STOP)
+_LATE: Final = (FrameType.OPENED, FrameType.REFUSED, FrameType.STOP, FrameType.RESET)
+_BEFORE_OPEN: Final = (FrameType.SESSION_OPEN, FrameType.ACK)
+_MAX_WAITING_CONTROL: Final = 4
+"""Control frames that may wait, for each stream that the peer may have open."""
+_LEAST_DATA: Final = 4096
+"""Room in the window below which no data frame is begun: many tiny ones would cost more."""
 _OVERHEAD: Final = limits.FRAME_OVERHEAD_BYTES
 
 
@@ -120,6 +124,7 @@ class SessionCore:
         "_acknowledged",
         "_cap",
         "_control",
+        "_data_limit",
         "_dirty_windows",
         "_is_closing",
         "_kept",
@@ -181,13 +186,14 @@ class SessionCore:
         self._control: deque[tuple[int, int, bytes]] = deque()
         self._replay_next = 0
         self._replay_unacked = 0
-        self._cap = window_bytes
+        self._cap = 0
+        self._data_limit = 0
         self.unacknowledged = 0
         self.waiting: deque[StreamCore] = deque()
         # receiving
         self.received = 0
         self._unacked_in = 0
-        self._threshold = window_bytes // limits.ACK_WINDOW_FRACTION
+        self._threshold = 0
         self._ack_pending = False
         self.ack_due = False
         self._dirty_windows: list[StreamCore] = []
@@ -196,6 +202,7 @@ class SessionCore:
         self._next_stream = 1 if role is Role.INITIATOR else 2
         self._last_peer_stream = 0
         self.unaccepted = 0
+        self.limit(window_bytes)
         # counters, read when somebody asks
         self.bytes_in = 0
         self.bytes_out = 0
@@ -252,6 +259,7 @@ class SessionCore:
     def limit(self, cap: int) -> None:
         """Take the smallest cap of the path, bytes."""
         self._cap = min(self.window_bytes, cap)
+        self._data_limit = max(1, self._cap - _OVERHEAD - min(_LEAST_DATA, self._cap // 4))
         self._threshold = self._cap // limits.ACK_WINDOW_FRACTION
 
     def establish(self) -> None:
@@ -288,7 +296,9 @@ class SessionCore:
     def _move(self, what: Input) -> None:
         after = ATTACHMENT.get((self.attachment, what))
         if after is None:
-            raise LocalProtocolError(f"{what.value} while {self.attachment.value}")
+            by_peer = what in (Input.GOT_ATTACHED, Input.GOT_DETACHED)
+            error = RemoteProtocolError if by_peer else LocalProtocolError
+            raise error(f"{what.value} while {self.attachment.value}")
         self.attachment = after
 
     # --- sending ----------------------------------------------------------------------------
@@ -317,7 +327,7 @@ class SessionCore:
         taken = 0
         while taken < most and outlet is not None and self.can_send_data:
             frame = limits.SHARED_FRAME_BYTES if self.waiting else limits.BULK_FRAME_BYTES
-            size = min(most - taken, frame)
+            size = min(most - taken, frame, self._cap - self.unacknowledged - _OVERHEAD)
             if size == len(data):
                 self._write(_DATA, stream_id, data)
             else:
@@ -376,7 +386,7 @@ class SessionCore:
     def can_send_data(self) -> bool:
         """Whether a data frame may be numbered and written now."""
         return (
-            self.unacknowledged < self._cap
+            self.unacknowledged < self._data_limit
             and self.outlet is not None
             and self.outlet.is_clear
             and not self._replay_next
@@ -551,6 +561,8 @@ class SessionCore:
             raise RemoteProtocolError(f"unknown frame type {kind:#04x}") from None
         if frame_type not in FIELDS or len(payload) > limits.MAX_CONTROL_BYTES:
             raise RemoteProtocolError(f"{frame_type.name} of {len(payload)} bytes")
+        if not self.is_established and frame_type not in _BEFORE_OPEN:
+            raise RemoteProtocolError(f"{frame_type.name} before session-open")
         values = decode_fields(frame_type, payload)
         if stream_id == 0:
             self._receive_for_session(frame_type, values)
@@ -579,8 +591,8 @@ class SessionCore:
 
     def _receive_open(self, stream_id: int, values: Mapping[str, Value]) -> None:
         peer_parity = 0 if self.role is Role.INITIATOR else 1
-        if not self.is_established:
-            raise RemoteProtocolError("open before session-open")
+        if len(self._control) > _MAX_WAITING_CONTROL * limits.MAX_STREAMS_PER_SESSION:
+            raise RemoteProtocolError("the peer opens streams and takes no answers")
         if stream_id % 2 != peer_parity or stream_id <= self._last_peer_stream:
             raise RemoteProtocolError(f"open of stream {stream_id}, which is not a new one")
         self._last_peer_stream = stream_id
@@ -601,7 +613,7 @@ class SessionCore:
     ) -> None:
         stream = self.streams.get(stream_id)
         if stream is None:
-            if frame_type is FrameType.WINDOW or self._is_late(frame_type, stream_id, values):
+            if frame_type is FrameType.WINDOW or self._is_late(frame_type, stream_id):
                 return
             raise RemoteProtocolError(f"{frame_type.name} on stream {stream_id}: not open")
         match frame_type:
@@ -623,14 +635,12 @@ class SessionCore:
             case _:
                 raise RemoteProtocolError(f"{frame_type.name} on a stream")
 
-    def _is_late(self, frame_type: FrameType, stream_id: int, values: Mapping[str, Value]) -> bool:
+    def _is_late(self, frame_type: FrameType, stream_id: int) -> bool:
         """Whether the peer sent this before it knew that the stream is over."""
         if stream_id % 2 == self._next_stream % 2:
             was_opened = stream_id < self._next_stream
         else:
             was_opened = stream_id <= self._last_peer_stream
-        if frame_type is FrameType.RESET:
-            return was_opened and values["direction"] == ResetDirection.RECEIVING
         return was_opened and frame_type in _LATE
 
     def forget(self, stream: StreamCore) -> None:

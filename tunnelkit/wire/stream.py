@@ -185,6 +185,8 @@ class StreamCore:
 
     def finish(self) -> None:
         """Send the end of this direction; a no-op where it is over already."""
+        if self.phase is Phase.OFFERED:
+            raise LocalProtocolError("a stream must be accepted before it is ended")
         if self.outgoing is Half.OPEN:
             self.outgoing = OUTGOING[self.outgoing, Input.SEND_END]
             self.session.send_control(FrameType.END, self.stream_id)
