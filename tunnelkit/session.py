@@ -291,6 +291,7 @@ class Session:
         self.resumed_count += self.core.peer_generation > 0
         self.core.attached(generation, received, cap)
         self._notify()
+        self.endpoint.on_change()
 
     def receive_detached(self, code: int, text: str) -> None:
         """The broker or the peer ended the attachment, or the whole session."""

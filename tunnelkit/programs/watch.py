@@ -60,7 +60,9 @@ class Watch:
                 _say("link up", f"link to {_who(link)} is up", link)
         for link in [link for link in self.since if link not in links]:
             del self.since[link]
-            _say("link down", f"link to {_who(link)} is down: {link.error}", link)
+            # What became of a link that we dial, the dialler says already.
+            level = logging.DEBUG if link.is_dialer else logging.INFO
+            _say("link down", f"link to {_who(link)} is down: {link.error}", link, level)
             if isinstance(link.error, LinkRefused) and link.error.code == ErrorCode.DISPLACED:
                 self._on_displaced(link.error.text)
         self._look_at_sessions()
@@ -73,7 +75,9 @@ class Watch:
                 continue
             self._states[session] = now
             if now == "open":
-                again = f" again, {session.core.replayed_bytes} bytes replayed" if before else ""
+                times = session.resumed_count
+                what = f"{session.core.replayed_bytes} bytes replayed so far"
+                again = f" again (resumed {times}, {what})" if times else ""
                 _tell_session(session, f"session with {session.peer} is open{again}")
             elif before == "open":
                 why = f": {session.last_reason}" if session.last_reason else ""
@@ -91,10 +95,10 @@ def _who(link: Link) -> str:
     return f"{name} at {link.pipe.description}"
 
 
-def _say(event: str, text: str, link: Link) -> None:
+def _say(event: str, text: str, link: Link, level: int = logging.INFO) -> None:
     peer = link.peer.subject if link.peer is not None else ""
     fields = {"event": event, "peer": peer, "address": link.pipe.description}
-    _log.info("%s", text, extra={"fields": fields})
+    _log.log(level, "%s", text, extra={"fields": fields})
 
 
 def _tell_session(session: Session, text: str) -> None:

@@ -56,6 +56,7 @@ class Sidecar:
         self.ports: dict[str, Port] = {}
         self._sessions: dict[str, Session] = {}
         self._emptied = trio.Event()
+        self._is_closed = False
         endpoint.on_change = self._changed
 
     # --- intercepts -------------------------------------------------------------------------
@@ -99,6 +100,8 @@ class Sidecar:
 
     def _changed(self) -> None:
         """Links or sessions changed: renew what ended, and let nobody wait for a suspect link."""
+        if self._is_closed:
+            return
         for peer, session in list(self._sessions.items()):
             if session.ended is not None:
                 del self._sessions[peer]
@@ -141,6 +144,7 @@ class Sidecar:
 
     def close(self) -> None:
         """Reset what is open; `open_sidecar` calls it."""
+        self._is_closed = True
         for port in self.ports.values():
             port.close()
 
