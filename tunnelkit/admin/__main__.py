@@ -1,0 +1,137 @@
+"""``python -m tunnelkit.admin SOCKET COMMAND``: look at a program, and switch intercepts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+import trio
+
+from tunnelkit._version import __version__
+from tunnelkit.errors import ConfigurationError, TunnelError
+
+from .client import call_admin
+from .tables import show
+
+__all__ = ["main"]
+
+EXIT_FAULT = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+_PROGRAM = "python -m tunnelkit.admin"
+
+_GUIDE = f"""\
+SOCKET is the path that the program was started with: --admin SOCKET.
+
+example: send the new connections of port "orders" to Alice's laptop, look, and send them back
+  {_PROGRAM} run/sidecar.sock intercept orders devbox/alice
+  {_PROGRAM} run/sidecar.sock ports
+  {_PROGRAM} run/sidecar.sock restore orders
+
+exit status: 0 done, 1 the program refused or did not answer, 2 a wrong command line or socket,
+130 interrupted
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{message}: see `{self.prog} --help`")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = _Parser(
+        prog=_PROGRAM,
+        description="Look at a program of tunnelkit that runs on this machine, and steer it.",
+        epilog=_GUIDE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tunnelkit {__version__}")
+    parser.add_argument("socket", metavar="SOCKET", help="path of the program's admin socket")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add(commands, "status", "status", "links, sessions, ports, counters")
+    _add(commands, "ports", "intercept.list", "ports of a sidecar, and who intercepts them")
+    _add(commands, "version", "version", "which program runs, and its version")
+    _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
+    _add_intercepts(commands)
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    method: str,
+    text: str,
+    params_of: Callable[[argparse.Namespace], dict[str, object]] = lambda options: {},
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=f"Show {text}.")
+    command.add_argument("--json", action="store_true", help="one JSON value, for programs")
+    command.set_defaults(method=method, params_of=params_of)
+    return command
+
+
+def _add_intercepts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    on = _add(commands, "intercept", "intercept.set", "send new connections to a peer", _set_params)
+    on.description = "Send the new connections of a port to a peer; running ones stay."
+    on.add_argument("port", metavar="PORT", help="name of the port")
+    on.add_argument(
+        "peer", metavar="SUBJECT[:TARGET]", help="who gets them, and what the port is called there"
+    )
+    on.add_argument(
+        "--fail-closed",
+        action="store_true",
+        help="do not fall back to the local target while the peer cannot be reached",
+    )
+    off = _add(
+        commands,
+        "restore",
+        "intercept.clear",
+        "send new connections to the local target again",
+        lambda options: {"port": options.port},
+    )
+    off.description = "Send the new connections of a port to its local target; running ones stay."
+    off.add_argument("port", metavar="PORT", help="name of the port")
+
+
+def _set_params(options: argparse.Namespace) -> dict[str, object]:
+    peer, _, target = str(options.peer).partition(":")
+    return {
+        "port": options.port,
+        "peer": peer,
+        "target": target,
+        "fail_open": not options.fail_closed,
+    }
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    options = _build_parser().parse_args(arguments)
+    params: Mapping[str, object] = options.params_of(options)
+    result = trio.run(call_admin, options.socket, options.method, params)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    else:
+        show(options.command, result)
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    try:
+        _run(arguments)
+    except TunnelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAULT
+    except BrokenPipeError:
+        # The reader has gone (`... | head`); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Answers of the admin socket as tables for people: with rich where it is installed, else plain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+__all__ = ["Table", "show", "tables_of"]
+
+Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""Title, headings, rows."""
+
+_Item: TypeAlias = Mapping[str, Any]  # decoded JSON
+
+
+def show(command: str, result: object) -> None:
+    """Print what *command* returned."""
+    if command in ("ports", "intercept", "restore"):
+        ports = result if isinstance(result, list) else [result]
+        tables = [_ports_table(ports)]
+    elif isinstance(result, dict) and command == "status":
+        tables = tables_of(result, time.time())
+    else:
+        tables = [_facts_table("", result if isinstance(result, dict) else {"result": result})]
+    for table in tables:
+        _print(table)
+
+
+def tables_of(status: _Item, now: float) -> list[Table]:
+    """Return the tables of a status; *now* is unix seconds."""
+    head = {key: status[key] for key in ("program", "subject") if key in status}
+    tables = [_facts_table("", {**head, "peers": ", ".join(status.get("peers", [])) or "-"})]
+    if "links" in status:
+        tables.append(_links_table(status["links"], now))
+    if status.get("failing"):
+        tables.append(("not connected", ("address", "why"), list(status["failing"].items())))
+    if "sessions" in status:
+        tables.append(_sessions_table(status["sessions"]))
+    if "ports" in status:
+        tables.append(_ports_table(status["ports"]))
+    for name in ("targets", "broker"):
+        if name in status:
+            tables.append(_facts_table(name, status[name]))
+    return tables
+
+
+def _links_table(links: Iterable[_Item], now: float) -> Table:
+    rows = [
+        (
+            "broker" if link["is_broker"] else str(link["peer"]),
+            str(link["address"]),
+            f"{link['state']}, {link['health']}",
+            "-" if link["round_trip_ms"] is None else f"{link['round_trip_ms']:.1f} ms",
+            size_of(link["bytes_in"]),
+            size_of(link["bytes_out"]),
+            "-" if link["since"] is None else age_of(now - link["since"]),
+        )
+        for link in links
+    ]
+    return "links", ("peer", "address", "state", "round trip", "in", "out", "up for"), rows
+
+
+def _sessions_table(sessions: Iterable[_Item]) -> Table:
+    rows = [
+        (
+            str(session["id"]),
+            str(session["peer"]),
+            str(session["state"]) + (" (suspect)" if session["is_suspect"] else ""),
+            str(session["streams"]),
+            size_of(session["unacknowledged_bytes"]),
+            size_of(session["replayed_bytes"]),
+            str(session["resumed_count"]),
+            str(session["last_reason"]) or "-",
+        )
+        for session in sessions
+    ]
+    names = ("id", "peer", "state", "streams", "unacked", "replayed", "resumed", "last reason")
+    return "sessions", names, rows
+
+
+def _ports_table(ports: Iterable[Any]) -> Table:
+    rows = [
+        (
+            str(port["name"]),
+            str(port["listen"]) or "closed",
+            str(port["target"]),
+            _intercept_words(port["intercept"]),
+            str(port["open"]),
+            ", ".join(f"{name} {count}" for name, count in sorted(port["counts"].items())) or "-",
+            str(port["last_reason"]) or "-",
+        )
+        for port in ports
+    ]
+    return "ports", ("name", "listen", "target", "intercept", "open", "counts", "last reason"), rows
+
+
+def _intercept_words(intercept: _Item | None) -> str:
+    if intercept is None:
+        return "off"
+    kind = "" if intercept["fail_open"] else " (fail closed)"
+    return f"{intercept['peer']}:{intercept['target']}{kind}"
+
+
+def _facts_table(title: str, facts: _Item) -> Table:
+    def words(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"
+        return str(value)
+
+    rows = [(key.replace("_", " "), words(value)) for key, value in facts.items()]
+    return title, ("", ""), rows
+
+
+def size_of(count: float) -> str:
+    """Return a number of bytes as people write it."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    step = 0
+    while count >= 1024 and step < len(units) - 1:
+        count, step = count / 1024, step + 1
+    return f"{count:.1f} {units[step]}" if step else f"{count:.0f} B"
+
+
+def age_of(seconds: float) -> str:
+    """Return a time span in its largest unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _print(table: Table) -> None:
+    title, headings, rows = table
+    rows = [[_printable(cell) for cell in row] for row in rows]
+    try:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as RichTable
+        from rich.text import Text
+    except ImportError:
+        print(plain(title, headings, rows))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        print(plain(title, headings, rows))
+        return
+    made = RichTable(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    made.show_header = any(headings)
+    for heading in headings:
+        made.add_column(heading)
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    console.print(made)
+
+
+def _printable(text: str) -> str:
+    """Escape what could move the terminal's cursor: some texts come from peers."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def plain(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as text in columns."""
+    every = [headings, *rows] if any(headings) else list(rows)
+    widths = [max(len(row[i]) for row in every) for i in range(len(headings))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in every]
+    body = "\n".join(f"  {line}".rstrip() for line in lines)
+    return f"{title}\n{body}\n" if title else f"{body}\n"
