@@ -70,7 +70,7 @@ class Home(Protocol):
         """Find a link for *session* when the current batch is over."""
 
     def session_opened(self, session: Session) -> None:
-        """*session* is established."""
+        """*session* is open: established, or attached again."""
 
     def session_ended(self, session: Session) -> None:
         """*session* is over."""
@@ -291,7 +291,8 @@ class Session:
         self.resumed_count += self.core.peer_generation > 0
         self.core.attached(generation, received, cap)
         self._notify()
-        self.endpoint.on_change()
+        if self.core.is_established:
+            self.endpoint.session_opened(self)
 
     def receive_detached(self, code: int, text: str) -> None:
         """The broker or the peer ended the attachment, or the whole session."""
