@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 
 from tunnelkit import limits
 from tunnelkit.auth import Capability, may_meet
+from tunnelkit.auth.capability import matches
 from tunnelkit.errors import ErrorCode, RemoteProtocolError
 from tunnelkit.wire.frames import FrameType, Role
 
@@ -222,7 +223,9 @@ class Registry:
         Raises:
             RemoteProtocolError: the number is not a new one of the peer's: the link is to end.
         """
-        peer = self._peers[link]
+        peer = self._peers.get(link)
+        if peer is None:
+            return []  # the link was replaced, and is closed once what it was told has gone out
         if number % 2 != 1 or number <= peer.highest_number:
             raise RemoteProtocolError(f"attach with session number {number}")
         peer.highest_number = number
@@ -249,6 +252,9 @@ class Registry:
             return ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link"
         if peer.capability.expires_at <= wall:
             return ErrorCode.TOKEN_EXPIRED, f"the token of {subject} has expired"
+        if not any(matches(pattern, attach.peer) for pattern in peer.capability.peers):
+            # Before anybody is looked for: the answer must not tell whether the peer is there.
+            return ErrorCode.FORBIDDEN, f"the tokens do not let {subject} and {attach.peer} meet"
         session = self._sessions.get(attach.session_id)
         if session is None:
             return None
@@ -326,8 +332,8 @@ class Registry:
 
     def detached(self, link: LinkKey, number: int, code: int, text: str) -> list[Action]:
         """An endpoint gave up an attachment, or the whole session."""
-        peer = self._peers[link]
-        known = peer.numbers.pop(number, None)
+        peer = self._peers.get(link)
+        known = peer.numbers.pop(number, None) if peer is not None else None
         if known is None:
             return []
         session_id, role = known
@@ -337,7 +343,8 @@ class Registry:
 
     def overrun(self, link: LinkKey, number: int) -> list[Action]:
         """A session has more queued than its cap allows: both sides attach again, and replay."""
-        known = self._peers[link].numbers.get(number)
+        peer = self._peers.get(link)
+        known = peer.numbers.get(number) if peer is not None else None
         if known is None:
             return []
         session = self._sessions[known[0]]
