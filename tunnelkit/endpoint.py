@@ -24,6 +24,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import trio
 
@@ -451,6 +452,19 @@ class Endpoint:
 _NOWHERE = Address("tcp")
 
 
+def _raise_only(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    """Raise what is in *group*: that there is a nursery is nothing for the user of an endpoint."""
+    if len(group.exceptions) > 1:
+        raise group
+    error = group.exceptions[0]
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        error.__context__ = context
+        del error, context
+
+
 def _refuse_stream(session: Session, stream: StreamCore) -> None:
     stream.refuse(ErrorCode.UNKNOWN_TARGET, "this endpoint serves no streams")
 
@@ -515,5 +529,7 @@ async def open_endpoint(
                 nursery.cancel_scope.cancel()  # nobody dials any more
                 with trio.CancelScope(shield=True):
                     await endpoint.aclose()
+    except BaseExceptionGroup as group:
+        _raise_only(group)
     finally:
         await release_pump(pump)

@@ -7,6 +7,7 @@ task and holds no lock; everything happens in the calls.
 
 from __future__ import annotations
 
+from operator import index
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -178,7 +179,7 @@ class Stream(trio.abc.HalfCloseableStream):
             trio.BusyResourceError: another task is receiving.
         Cancellation: atomic; no byte is lost.
         """
-        most = DEFAULT_RECEIVE_BYTES if max_bytes is None else max_bytes
+        most = DEFAULT_RECEIVE_BYTES if max_bytes is None else index(max_bytes)
         if most < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:
