@@ -31,7 +31,7 @@ from .wire.frames import (
 )
 from .wire.states import LINK_ACCEPTOR, LINK_DIALER, LinkState
 
-__all__ = ["AGENT", "Accepting", "Dialing", "Peer"]
+__all__ = ["AGENT", "Accepting", "Dialing", "Peer", "check_first_bytes"]
 
 AGENT = f"tunnelkit/{__version__}"
 
@@ -60,20 +60,30 @@ def _check_magic(values: Mapping[str, Value]) -> None:
         raise RemoteProtocolError("the peer does not speak the tunnel protocol (wrong magic)")
 
 
-def _foreign_protocol(kind: int) -> str:
-    """Say what a first frame of an impossible type most likely is."""
-    if chr(kind) in "GPHODCT":
-        return "this looks like HTTP; a tunnel link was expected"
-    if kind == 0x16:
-        return "this looks like TLS; a plain tunnel link was expected"
-    return f"the first frame has type {kind:#04x}, not a hello"
+_HTTP = ("GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "CONN", "TRAC", "PATC", "PRI ", "HTTP")
+_TLS = b"\x16\x03"
+
+
+def check_first_bytes(data: memoryview) -> None:
+    """Refuse what begins as another protocol does; read as a frame it would make no sense.
+
+    Raises:
+        RemoteProtocolError: the text names the protocol.
+    """
+    start = bytes(data[:4])
+    if start[:2] == _TLS:
+        raise RemoteProtocolError("this looks like TLS; a plain tunnel link was expected")
+    if start.decode("latin-1") in _HTTP:
+        raise RemoteProtocolError("this looks like HTTP; a tunnel link was expected")
+    if start == b"SSH-":
+        raise RemoteProtocolError("this looks like SSH; a tunnel link was expected")
 
 
 def _next_state(
     table: Mapping[tuple[LinkState, FrameType], LinkState], state: LinkState, kind: int
 ) -> tuple[FrameType, LinkState]:
     if kind not in KNOWN_TYPES:
-        raise RemoteProtocolError(_foreign_protocol(kind))
+        raise RemoteProtocolError(f"the first frame has type {kind:#04x}, not a hello")
     frame_type = FrameType(kind)
     after = table.get((state, frame_type))
     if after is None:

@@ -29,7 +29,7 @@ import trio
 from . import limits
 from .carriers import Pipe, PipeBroken
 from .errors import AuthenticationError, LinkError, LinkLost, RemoteProtocolError
-from .handshake import Accepting, Dialing, Peer
+from .handshake import Accepting, Dialing, Peer, check_first_bytes
 from .pump import Timer
 from .wire.frames import FrameType, decode_fields, encode_fields, encode_frame
 from .wire.reader import FrameReader
@@ -335,8 +335,11 @@ class Link:
 
     def _receive(self) -> None:
         try:
-            count = self.pipe.try_receive_into(self._reader.space())
+            space = self._reader.space()
+            count = self.pipe.try_receive_into(space)
             if count > 0:
+                if not self.bytes_in:
+                    check_first_bytes(space[:count])
                 self._heard = True
                 self.bytes_in += count
                 self._deliver(count)
@@ -498,7 +501,7 @@ def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
 
 def _kept(buffer: Buffer) -> Buffer:
     """Return a buffer that stays as it is: a copy of anything that its owner may change."""
-    if isinstance(buffer, memoryview) and isinstance(buffer.obj, bytes):
+    if isinstance(buffer, memoryview) and buffer.readonly:
         return buffer
     return bytes(buffer)
 
