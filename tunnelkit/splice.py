@@ -58,7 +58,7 @@ class PipeEnd:
         self.bytes_in = 0
         self.bytes_out = 0
         self._on_over = on_over
-        self._pending = b""
+        self._pending: Buffer = b""
         self._read_over = False
         self._write_over = False
         self._want_write = False
@@ -105,7 +105,9 @@ class PipeEnd:
         self.bytes_in += size
         taken = self.other.offer(data)
         if taken < size and not self._read_over:
-            self._pending = bytes(data[taken:])
+            rest = data[taken:]
+            may_keep = isinstance(rest, memoryview) and rest.readonly
+            self._pending = rest if may_keep else bytes(rest)
             self._want(readable=False)
 
     def _end_of_file(self) -> None:

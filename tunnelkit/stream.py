@@ -89,7 +89,7 @@ class Stream(trio.abc.HalfCloseableStream):
         try:
             await trio.lowlevel.checkpoint()
             self._check_sending()
-            with memoryview(data) as view:
+            with memoryview(_unchanging(data)) as view:
                 sent = 0
                 while sent < len(view):
                     self._pump.enter()
@@ -294,3 +294,10 @@ class Stream(trio.abc.HalfCloseableStream):
 
     def resume(self) -> None:
         self._wake_sender()
+
+
+def _unchanging(data: Buffer) -> Buffer:
+    """Return *data*, or a copy if it looks immutable and is not: its frames may be kept."""
+    if isinstance(data, memoryview) and data.readonly and not isinstance(data.obj, bytes):
+        return bytes(data)
+    return data

@@ -76,8 +76,8 @@ class Pipe(ABC):
     def try_receive(self, max_bytes: int) -> Buffer | None:
         """Receive at most *max_bytes*; return them, b"" at the end of file, or None: not now.
 
-        The buffer is valid until the next call of any pipe of the same pump, unless it is
-        `bytes`.
+        A view that is read-only, and `bytes`, may be kept; any other view is valid until the
+        next call of any pipe of the same pump.
 
         Raises:
             PipeBroken: the carrier is gone; there was no clean end.

@@ -1,8 +1,8 @@
 """TCP and unix sockets as pipes, and the real network.
 
 Reads are small by default, into a buffer that all sockets of the pump share.  Once a socket has
-delivered a large read it is read into fresh `bytes`, because those can be kept for replay without
-a copy; a short read goes back to the shared buffer.
+delivered a large read it is read into blocks of its own (`tunnelkit.pump.blocks`), because those
+can be kept for replay without a copy; a short read goes back to the shared buffer.
 """
 
 from __future__ import annotations
@@ -101,9 +101,10 @@ class SocketPipe(Pipe):
             raise PipeBroken(self.broken)
         try:
             if self._large:
-                data = self._sock.recv(max_bytes)
-                self._large = len(data) >= _LARGE_READ_BYTES
-                return data
+                block = self.pump.blocks.take()
+                count = self._sock.recv_into(block, min(max_bytes, len(block)))
+                self._large = count >= _LARGE_READ_BYTES
+                return memoryview(block)[:count].toreadonly()
             scratch = self.pump.edge_scratch
             count = self._sock.recv_into(scratch, min(max_bytes, len(scratch)))
             self._large = count >= _LARGE_READ_BYTES

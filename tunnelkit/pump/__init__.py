@@ -31,11 +31,13 @@ import trio
 
 from tunnelkit.errors import ConfigurationError
 
+from .blocks import Block
 from .core import Pump, Timer, Watch
 from .deadlines import Deadlines
 from .tasks import TaskPump
 
 __all__ = [
+    "Block",
     "Deadlines",
     "Pump",
     "Timer",

@@ -28,6 +28,8 @@ from outcome import Value
 from tunnelkit import limits
 from tunnelkit.errors import LocalProtocolError
 
+from .blocks import BlockRing
+
 __all__ = ["Pump", "Timer", "Watch"]
 
 SLICE_SECONDS: Final = 0.002
@@ -76,6 +78,8 @@ class Pump:
         """Where links receive; valid within one handler call."""
         self.edge_scratch = bytearray(limits.BULK_FRAME_BYTES)
         """Where spliced sockets receive; valid within one handler call."""
+        self.blocks = BlockRing()
+        """Where spliced sockets receive when much comes; views may be kept."""
         self.references = 0
         self.wakeups = 0
         self._depth = 0

@@ -413,7 +413,7 @@ class SessionCore:
         second: Buffer | None = None
         if size < _KEEP:
             first += payload
-        elif type(payload) is bytes or (type(payload) is memoryview and type(payload.obj) is bytes):
+        elif type(payload) is bytes or (type(payload) is memoryview and payload.readonly):
             second = payload
         else:
             second = bytes(payload)
