@@ -82,6 +82,10 @@ MAX_PINGS_IN_FLIGHT: Final = 8
 """Most pongs that wait to be written on a link; further pings are not answered.
 Stops: ping floods from a peer that does not read."""
 
+MAX_UNWRITTEN_BYTES: Final = 4 * MIB
+"""Frames that may wait on a link that takes no more, before the next hop frame ends the link, bytes.
+Stops: a peer that asks for answers (attaches, presence) and never reads them."""
+
 ACK_AFTER_SECONDS: Final = 0.025
 """A received frame is acknowledged after this time at the latest, seconds.  A default."""
 

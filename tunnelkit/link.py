@@ -18,9 +18,11 @@ tells its owner, once.  Sessions find that their outlet is gone, and attach else
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -33,7 +35,7 @@ from .handshake import Accepting, Dialing, Peer, check_first_bytes
 from .pump import Timer
 from .wire.frames import FrameType, decode_fields, encode_fields, encode_frame
 from .wire.reader import FrameReader
-from .wire.session import SessionCore
+from .wire.session import AttachmentLost, SessionCore
 from .wire.states import LinkState
 from .wire.stream import Buffer
 
@@ -44,6 +46,11 @@ JOIN_BYTES: Final = 16 * 1024
 
 _JUMP_SECONDS: Final = 2.0
 """A wall clock that runs this much ahead of the monotonic one has jumped."""
+
+_TICKS: Final = 3
+"""Looks at a link's liveness in one ping interval; what is found late is late by one of them."""
+
+_log = logging.getLogger(__name__)
 
 
 class Health(Enum):
@@ -76,12 +83,14 @@ class LinkOwner(Protocol):
 
 
 class LinkUser(Protocol):
-    """Who uses a session number of a link: an endpoint's session or a leg of a broker."""
+    """Who uses a session number of a link."""
 
-    def receive_frame(
-        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
-    ) -> None:
-        """An end-to-end frame arrived."""
+    @property
+    def receive_frame(self) -> Callable[[int, int, int, int, memoryview], None]:
+        """Takes (type, flags, stream, sequence, payload) of an end-to-end frame."""
+
+    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
+        """`receive_frame` raised *error*: the session ends, or its attachment does."""
 
     def link_writable(self) -> None:
         """The link is clear again: write what waits."""
@@ -141,7 +150,8 @@ class Link:
         self._turn = 0
         self._pongs_waiting = 0
         self._heard = False
-        self._silent_intervals = 0
+        self._tick_seconds = ping_seconds / _TICKS
+        self._silent_ticks = 0
         self._ping_sent_at: float | None = None
         self._wall = 0.0
         self._clock = 0.0
@@ -216,7 +226,11 @@ class Link:
         return number
 
     def write_hop(self, kind: FrameType, session: int = 0, **values: int | bytes | str) -> None:
-        """Write a hop frame."""
+        """Write a hop frame; a peer that causes many of them and reads none loses the link."""
+        if self._cork_bytes > limits.MAX_UNWRITTEN_BYTES and not self.is_clear:
+            lost = self._lost("the peer does not read what it asks for")
+            self.pump.call_soon(lambda: self.close(lost))
+            return
         self.write(encode_frame(kind, encode_fields(kind, **values), session=session))
 
     def write(self, first: Buffer, second: Buffer | None = None) -> None:
@@ -326,12 +340,19 @@ class Link:
     # --- receiving --------------------------------------------------------------------------
 
     def _ready(self, readable: bool, writable: bool) -> None:
-        if readable:
-            self._receive()
-        if writable and self.error is None and not self.is_clear:
-            self._drain()
-        elif writable and self.error is None:
-            self.pipe.want(readable=True, writable=False)
+        try:
+            if readable:
+                self._receive()
+            if writable and self.error is None and not self.is_clear:
+                self._drain()
+            elif writable and self.error is None:
+                self.pipe.want(readable=True, writable=False)
+        except Exception as error:
+            # A bug.  It costs this link, which replay heals, and not everybody who uses the pump.
+            _log.exception("unexpected error on %r", self)
+            ended = LinkError(f"link over {self.pipe.description} ended: internal error")
+            ended.__cause__ = error
+            self.close(ended)
 
     def _receive(self) -> None:
         try:
@@ -382,7 +403,10 @@ class Link:
         if kind >= 0x20 and self._handshake is None:
             user = self.users.get(session)
             if user is not None:
-                user.receive_frame(kind, flags, stream, sequence, payload)
+                try:
+                    user.receive_frame(kind, flags, stream, sequence, payload)
+                except (RemoteProtocolError, AttachmentLost) as error:
+                    user.frame_failed(error)
             else:
                 self.owner.stray_frame(self, kind, flags, session, payload)
         elif self._handshake is not None:
@@ -409,6 +433,8 @@ class Link:
             self.owner.link_up(self)
 
     def _hop_frame(self, kind: int, flags: int, session: int, payload: memoryview) -> None:
+        if self.error is not None:
+            return  # closed by a frame that arrived together with this one
         try:
             frame_type = FrameType(kind)
         except ValueError:
@@ -442,7 +468,7 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         self._wall, self._clock = time.time(), trio.current_time()
-        self._timer = self.pump.call_later(self._ping_seconds, self._check_liveness)
+        self._timer = self.pump.call_later(self._tick_seconds, self._check_liveness)
         self.probe()
 
     def _check_liveness(self) -> None:
@@ -451,21 +477,20 @@ class Link:
         self._wall, self._clock = wall, clock
         if self._heard:
             self._heard = False
-            self._silent_intervals = 0
+            self._silent_ticks = 0
             self._set_health(Health.UP)
         else:
-            self._silent_intervals += 1
-            if self._silent_intervals >= 3:
-                silence = self._silent_intervals * self._ping_seconds
+            self._silent_ticks += 1
+            # The last byte is at least this many ticks old, and less than one tick older.
+            if self._silent_ticks == 3 * _TICKS - 1:
+                silence = self._ping_seconds * 3
                 self.close(self._lost(f"no byte from the peer for {silence:g} s"))
                 return
-            if self._silent_intervals == 2:
+            if self._silent_ticks == 2 * _TICKS - 1:
                 self._set_health(Health.SUSPECT)
+        if jumped or self._silent_ticks % _TICKS == _TICKS - 1:
             self.probe()
-        delay = self._ping_seconds / 4 if jumped else self._ping_seconds
-        if jumped:
-            self.probe()
-        self._timer = self.pump.call_later(delay, self._check_liveness)
+        self._timer = self.pump.call_later(self._tick_seconds, self._check_liveness)
 
     def _set_health(self, health: Health) -> None:
         if health is not self.health:

@@ -95,6 +95,7 @@ class Session:
         self.peer = peer
         self.session_id = session_id or os.urandom(16)
         self.core = SessionCore(self, role, window_bytes=endpoint.session_window_bytes)
+        self.receive_frame = self.core.receive
         self.link: Link | None = None
         self.peer_capability: Capability | None = None
         self.ended: SessionError | None = None
@@ -445,14 +446,11 @@ class Session:
 
     # --- LinkUser ---------------------------------------------------------------------------
 
-    def receive_frame(
-        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
-    ) -> None:
-        try:
-            self.core.receive(kind, flags, stream, sequence, payload)
-        except RemoteProtocolError as error:
+    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
+        """A frame of the peer was not right: end the session, or attach again if some are missing."""
+        if isinstance(error, RemoteProtocolError):
             self.end(error.code, error.text)
-        except AttachmentLost as error:
+        else:
             self.last_reason = str(error)
             self._leave_link(ErrorCode.PEER_GONE, "frames are missing")
             self._detached(Input.LINK_LOST)

@@ -92,19 +92,6 @@ class Leg:
         self.queue.clear()
         self.queued = 0
 
-    # A leg is also the user of its number on the link; its frames take the short way above.
-
-    def receive_frame(
-        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
-    ) -> None:
-        raise AssertionError("a switch link hands over runs")
-
-    def link_writable(self) -> None:
-        """The link's round robin serves the queues."""
-
-    def link_lost(self) -> None:
-        """The registry is told by `link_closed`."""
-
 
 class SwitchLink(Link):
     """A link of a broker."""

@@ -45,6 +45,7 @@ __all__ = [
     "decode_fields",
     "encode_fields",
     "encode_frame",
+    "encode_open",
 ]
 
 MAGIC: Final = b"\xf4tnk"
@@ -313,6 +314,15 @@ def encode_fields(frame_type: FrameType, **values: Value) -> bytes:
         wanted = ", ".join(name for name, _ in fields) or "no fields"
         raise LocalProtocolError(f"{frame_type.name} takes {wanted}")
     return b"".join(_encode_value(name, kind, values[name]) for name, kind in fields)
+
+
+def encode_open(target: str, metadata: tuple[tuple[int, bytes], ...]) -> bytes:
+    """Return the payload of an `open`: `encode_fields` for the one that is made most often.
+
+    Raises:
+        LocalProtocolError: the target or the metadata is too large.
+    """
+    return _encode_text("target", target) + _encode_entries("metadata", metadata)
 
 
 # --- decoding -----------------------------------------------------------------------------

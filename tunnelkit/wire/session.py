@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from struct import Struct
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from tunnelkit import limits
 from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, SessionError
@@ -40,6 +40,7 @@ from .frames import (
     Value,
     decode_fields,
     encode_fields,
+    encode_open,
 )
 from .states import ATTACHMENT, Attachment, Half, Input, Phase
 from .stream import Buffer, StreamCore
@@ -97,15 +98,9 @@ class SessionOwner(Protocol):
         """The peer has received everything that was sent."""
 
 
-class _Kept:
-    """A numbered frame that the peer has not acknowledged."""
-
-    __slots__ = ("cost", "first", "second")
-
-    def __init__(self, cost: int, first: bytes, second: Buffer | None) -> None:
-        self.cost = cost
-        self.first = first
-        self.second = second
+_Kept: TypeAlias = tuple[int, bytes, "Buffer | None"]
+"""A numbered frame that the peer has not acknowledged: cost, header (with a small payload), and
+payload.  A tuple, because one is made for every frame."""
 
 
 class SessionCore:
@@ -314,7 +309,7 @@ class SessionCore:
         stream_id = self._next_stream
         if stream_id >= 1 << 32:
             raise LocalProtocolError("the session has used up its stream ids: open a new one")
-        payload = encode_fields(FrameType.OPEN, target=target, metadata=metadata)
+        payload = encode_open(target, metadata)
         self._next_stream += 2
         stream = StreamCore(self, stream_id, Phase.OPENING, target, metadata)
         self.streams[stream_id] = stream
@@ -419,7 +414,7 @@ class SessionCore:
             second = bytes(payload)
         self._next_sequence += 1
         cost = size + _OVERHEAD
-        self._kept.append(_Kept(cost, first, second))
+        self._kept.append((cost, first, second))
         self.unacknowledged += cost
         assert self.outlet is not None  # the callers checked it
         self.outlet.write(first, second)
@@ -432,11 +427,10 @@ class SessionCore:
         while self._replay_next < self._next_sequence:
             if not outlet.is_clear or self._replay_unacked >= self._cap:
                 return False
-            kept = self._kept[self._replay_next - self._acknowledged - 1]
-            kept.first = kept.first[:4] + number + kept.first[8:]
-            outlet.write(kept.first, kept.second)
-            self.replayed_bytes += kept.cost - _OVERHEAD
-            self._replay_unacked += kept.cost
+            cost, first, second = self._kept[self._replay_next - self._acknowledged - 1]
+            outlet.write(first[:4] + number + first[8:], second)
+            self.replayed_bytes += cost - _OVERHEAD
+            self._replay_unacked += cost
             self._replay_next += 1
         self._replay_next = 0
         for stream in self.streams.values():
@@ -491,7 +485,7 @@ class SessionCore:
     def _forget_acknowledged(self, received: int) -> None:
         kept = self._kept
         while self._acknowledged < received:
-            cost = kept.popleft().cost
+            cost = kept.popleft()[0]
             self.unacknowledged -= cost
             self._acknowledged += 1
             if self._acknowledged < self._replay_next:
@@ -515,9 +509,13 @@ class SessionCore:
         if self.attachment is not Attachment.ATTACHED:
             return
         if 0x20 <= kind < 0x40:
-            if self._is_duplicate(sequence):
+            if sequence == self.received + 1:
+                self.received = sequence
+            elif self._is_duplicate(sequence):
                 return
-            self._count(len(payload) + _OVERHEAD)
+            self._unacked_in += len(payload) + _OVERHEAD
+            if not self._ack_pending or self._unacked_in >= self._threshold:
+                self._see_to_ack()
         if kind == _DATA:
             stream = self.streams.get(stream_id)
             if stream is None:
@@ -528,27 +526,23 @@ class SessionCore:
             self._receive_control(kind, flags, stream_id, payload)
 
     def _is_duplicate(self, sequence: int) -> bool:
-        """Take the expected number; say whether this one was received before.
+        """Say whether a frame that is not the expected one was received before.
 
         Raises:
-            AttachmentLost: the number is too high.
+            AttachmentLost: its number is too high: frames are missing.
         """
-        if sequence != self.received + 1:
-            if sequence <= self.received:
-                self.duplicate_frames += 1
-                return True
-            raise AttachmentLost(f"frame {sequence} after {self.received}")
-        self.received = sequence
-        return False
+        if sequence <= self.received:
+            self.duplicate_frames += 1
+            return True
+        raise AttachmentLost(f"frame {sequence} after {self.received}")
 
-    def _count(self, cost: int) -> None:
-        """Count a received frame and see to its acknowledgement."""
-        self._unacked_in += cost
+    def _see_to_ack(self) -> None:
+        """Acknowledge with the next flush after a part of the window, else soon."""
         if self._unacked_in >= self._threshold:
             if not self.ack_due and self.outlet is not None:
                 self._ack_pending = self.ack_due = True
                 self.outlet.want_state(self)
-        elif not self._ack_pending:
+        else:
             self._ack_pending = True
             self.owner.ack_wanted()
 

@@ -230,7 +230,7 @@ class SessionMachine(RuleBasedStateMachine):
             core = end.core
             cap = min(core.window_bytes, end.highest_cap)
             frame = limits.BULK_FRAME_BYTES + limits.FRAME_OVERHEAD_BYTES
-            assert core.unacknowledged == sum(kept.cost for kept in core._kept)
+            assert core.unacknowledged == sum(kept[0] for kept in core._kept)
             assert core.unacknowledged <= cap + limits.CONTROL_RESERVE_BYTES + frame
 
     @invariant()
