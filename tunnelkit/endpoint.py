@@ -104,6 +104,11 @@ class Endpoint:
         """The name under which peers know this endpoint."""
         return self.identity.subject
 
+    @property
+    def addresses(self) -> list[Address]:
+        """Where links are accepted, with the real ports."""
+        return [listener.address for listener in self.listeners]
+
     # --- for users --------------------------------------------------------------------------
 
     async def open_session(

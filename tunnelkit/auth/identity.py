@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..errors import AuthenticationError, ConfigurationError
-from .capability import Capability, read_unverified
+from .capability import Capability, mint, read_unverified
 from .files import read_secret_file
-from .keys import load_private_key
+from .keys import generate_key, load_private_key
 
 __all__ = ["Identity"]
 
@@ -54,6 +56,39 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"<Identity {self.subject}>"
+
+    @classmethod
+    def issue(
+        cls,
+        issuer: Ed25519PrivateKey,
+        subject: str,
+        *,
+        peers: Iterable[str],
+        targets: Iterable[str],
+        lifetime_seconds: int = 3600,
+        now: float | None = None,
+    ) -> Identity:
+        """Make a key and a token for it, for programs that issue identities themselves.
+
+        Args:
+            issuer: the key that signs; its public half must be on the rings of the peers.
+            subject: the name of the new identity.
+            peers: patterns of the subjects that it may meet.
+            targets: patterns of the targets that it may open.
+            lifetime_seconds: how long the token is valid.
+            now: unix seconds; the present time if it is None.
+        """
+        key = generate_key()
+        token = mint(
+            issuer,
+            subject=subject,
+            holder=key.public_key().public_bytes_raw(),
+            lifetime_seconds=lifetime_seconds,
+            peers=tuple(peers),
+            targets=tuple(targets),
+            now=time.time() if now is None else now,
+        )
+        return cls(key, token)
 
     @classmethod
     def load(cls, key_path: str | Path, token_path: str | Path) -> Identity:
