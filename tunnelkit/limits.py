@@ -83,7 +83,7 @@ MAX_PINGS_IN_FLIGHT: Final = 8
 Stops: ping floods from a peer that does not read."""
 
 MAX_UNWRITTEN_BYTES: Final = 4 * MIB
-"""Frames that may wait on a link that takes no more, before the next hop frame ends the link, bytes.
+"""Bytes of frames that may wait on a link that takes no more; the next hop frame ends the link.
 Stops: a peer that asks for answers (attaches, presence) and never reads them."""
 
 ACK_AFTER_SECONDS: Final = 0.025

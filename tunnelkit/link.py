@@ -35,7 +35,8 @@ from .handshake import Accepting, Dialing, Peer, check_first_bytes
 from .pump import Timer
 from .wire.frames import FrameType, decode_fields, encode_fields, encode_frame
 from .wire.reader import FrameReader
-from .wire.session import AttachmentLost, SessionCore
+from .wire.sending import Sender
+from .wire.session import AttachmentLost
 from .wire.states import LinkState
 from .wire.stream import Buffer
 
@@ -144,7 +145,7 @@ class Link:
         self._cork: list[Buffer] = []
         self._cork_bytes = 0
         self._backlog: deque[Buffer] = deque()
-        self._dirty: list[SessionCore] = []
+        self._dirty: list[Sender] = []
         self._is_deferred = False
         self._numbers = 1 if self.is_dialer else 2
         self._turn = 0
@@ -257,7 +258,7 @@ class Link:
         elif self.error is None:
             self._backlog.append(bytes(frames))
 
-    def want_state(self, session: SessionCore) -> None:
+    def want_state(self, session: Sender) -> None:
         """Let *session* write its acks and windows before the next flush."""
         dirty = self._dirty
         if not dirty or dirty[-1] is not session:

@@ -447,7 +447,7 @@ class Session:
     # --- LinkUser ---------------------------------------------------------------------------
 
     def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
-        """A frame of the peer was not right: end the session, or attach again if some are missing."""
+        """A frame was not right: end the session, or attach again where some are missing."""
         if isinstance(error, RemoteProtocolError):
             self.end(error.code, error.text)
         else:

@@ -11,6 +11,7 @@ the state machine that cuts its pipe at every byte.
 `reader`       cuts frames out of bytes that arrive in any pieces
 `windows`      credit of one direction of a stream
 `stream`       one stream: states, credit, the inbox; the `End` interface
-`session`      numbering, acknowledgement, replay, and the streams of a session
+`sending`      what a session sends: numbers, copies, replay, acknowledgements
+`session`      the whole session: what it receives, and its streams
 =============  ==================================================================
 """
