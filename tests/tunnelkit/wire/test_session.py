@@ -286,7 +286,18 @@ def test_data_keeps_within_the_cap() -> None:
     stream = side.core.open_stream("tcp://target:1")
     side.feed_next(FrameType.WINDOW, CREDIT, 1)
     assert stream.offer(bytes(4 * cap)) > 0
-    assert side.core.unacknowledged <= cap + OVERHEAD
+    assert side.core.unacknowledged <= cap
+
+
+@pytest.mark.parametrize("cap", [0, 1, 100, OVERHEAD])
+def test_cap_without_room_stops_data(cap: int) -> None:
+    side = established(Role.INITIATOR)
+    stream = side.core.open_stream("tcp://target:1")
+    side.feed_next(FrameType.ACK, ack(2))
+    side.core.limit(cap)
+    side.outlet.take()
+    assert stream.offer(bytes(1000)) == 0
+    assert side.outlet.types() == []
 
 
 def test_control_may_use_the_reserve() -> None:
