@@ -20,6 +20,7 @@ from tunnelkit.wire.frames import (
     encode_frame,
 )
 from tunnelkit.wire.reader import Deliver, FrameReader
+from tunnelkit.wire.sending import Sender
 from tunnelkit.wire.session import SessionCore
 from tunnelkit.wire.stream import Buffer, StreamCore
 
@@ -75,7 +76,7 @@ class FakeOutlet:
     def write(self, first: Buffer, second: Buffer | None = None) -> None:
         self.written.append(bytes(first) + (b"" if second is None else bytes(second)))
 
-    def want_state(self, session: SessionCore) -> None:
+    def want_state(self, session: Sender) -> None:
         self.wants_state = True
 
     def take(self) -> list[Frame]:
