@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -32,7 +33,7 @@ from . import limits
 from .addresses import Address, parse_address
 from .auth import Identity, KeyRing, may_open
 from .carriers import SYSTEM_NETWORK, Listener, Network, Pipe, connect
-from .dialer import is_final, keep_link
+from .dialer import is_final, keep_link, next_delay
 from .errors import (
     AuthenticationError,
     ErrorCode,
@@ -367,9 +368,9 @@ class Endpoint:
         assert isinstance(instance, bytes)  # the field table says so
         if values["present"]:
             present[subject] = instance
-            self._place_all()
         else:
             present.pop(subject, None)
+        self._place_all()
         self.on_change()
 
     def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
@@ -385,6 +386,11 @@ class Endpoint:
         """Find a link for *session* when the current batch is over."""
         self._place_all()
 
+    def place_later(self, session: Session) -> None:
+        """Let *session* rest, longer each time, and find a link for it then."""
+        session.refusals += 1
+        session.rest(next_delay(session.refusals, random.random()))
+
     def _place_all(self) -> None:
         if not self._is_placing:
             self._is_placing = True
@@ -393,7 +399,8 @@ class Endpoint:
     def _place_now(self) -> None:
         self._is_placing = False
         for session in list(self.sessions.values()):
-            if session.role is Role.INITIATOR and session.ended is None:
+            is_mine = session.role is Role.INITIATOR
+            if is_mine and session.ended is None and not session.is_resting:
                 link = self._choose(session)
                 if link is not None and link is not session.link:
                     session.attach(link)
@@ -402,15 +409,18 @@ class Endpoint:
     def _choose(self, session: Session) -> Link | None:
         """Return the link that *session* should be on; its own if that is good enough."""
         now = session.link
-        if now is not None and now.state is LinkState.UP and now.health is Health.UP:
-            return now
         fit = [link for link in self.links if session.peer in self._present.get(link, ())]
+        if now is not None and now.state is LinkState.UP and now.health is Health.UP:
+            # Waiting for a peer that has left this broker is good only while nothing is better.
+            if session.core.is_attached or now in fit:
+                return now
         best = [link for link in fit if link.state is LinkState.UP and link.health is Health.UP]
         if best:
             return best[0]
         if now is not None and session.core.attachment is not Attachment.DETACHED:
             return now
-        return fit[0] if fit else None
+        usable = [link for link in fit if link.state is LinkState.UP]
+        return usable[0] if usable else None
 
     def session_opened(self, session: Session) -> None:
         """A session is established."""

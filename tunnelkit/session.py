@@ -69,6 +69,9 @@ class Home(Protocol):
     def place_soon(self, session: Session) -> None:
         """Find a link for *session* when the current batch is over."""
 
+    def place_later(self, session: Session) -> None:
+        """Let *session* rest, longer each time, and find a link for it then."""
+
     def session_opened(self, session: Session) -> None:
         """*session* is open: established, or attached again."""
 
@@ -105,6 +108,8 @@ class Session:
         self._key: bytes | None = None
         self._ack_timer: Timer | None = None
         self._grace_timer: Timer | None = None
+        self._rest_timer: Timer | None = None
+        self.refusals = 0
         self._changed = trio.Event()
         self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
         self._opens_counted_at = trio.current_time()
@@ -289,6 +294,7 @@ class Session:
         if self._grace_timer is not None:
             self._grace_timer.cancel()
             self._grace_timer = None
+        self.refusals = 0
         self.resumed_count += self.core.peer_generation > 0
         self.core.attached(generation, received, cap)
         self._notify()
@@ -300,7 +306,10 @@ class Session:
         self.last_reason = f"{text} [{code_name(code)}]"
         if self.link is not None:
             self.link.users.pop(self.core.number, None)
-        if code in _PASSING:
+        if code in _TURNED_AWAY:
+            self._detached(Input.GOT_DETACHED, retry=False)
+            self.endpoint.place_later(self)
+        elif code in _PASSING:
             self._detached(Input.GOT_DETACHED, retry=code not in (ErrorCode.SUPERSEDED,))
         else:
             self.link = None
@@ -321,6 +330,20 @@ class Session:
         number = self.core.number
         if link.users.pop(number, None) is not None and link.is_up:
             link.write_hop(FrameType.DETACHED, number, code=code, text=text[:200])
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the session was turned away a moment ago, and is not to attach yet."""
+        return self._rest_timer is not None
+
+    def rest(self, seconds: float) -> None:
+        """Do not attach for some time; then ask for a link again."""
+        if self._rest_timer is None and self.ended is None:
+            self._rest_timer = self.pump.call_later(seconds, self._rested)
+
+    def _rested(self) -> None:
+        self._rest_timer = None
+        self.endpoint.place_soon(self)
 
     def _start_grace(self) -> None:
         if self._grace_timer is None:
@@ -431,7 +454,7 @@ class Session:
     def session_over(self, code: int, text: str) -> None:
         self.ended = SessionError(code, text)
         self.last_reason = f"{text} [{code_name(code)}]"
-        for timer in (self._ack_timer, self._grace_timer):
+        for timer in (self._ack_timer, self._grace_timer, self._rest_timer):
             if timer is not None:
                 timer.cancel()
         link, self.link = self.link, None
@@ -475,6 +498,9 @@ _PASSING = frozenset(
     }
 )
 """Reasons of `detached` after which the session may attach again."""
+
+_TURNED_AWAY = frozenset({ErrorCode.LIMIT_EXCEEDED, ErrorCode.UNKNOWN_PEER})
+"""Those after which the next attempt would most likely end the same way: it must wait."""
 
 
 def _int(value: Value) -> int:
