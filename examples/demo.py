@@ -67,6 +67,15 @@ def explain(error: BaseException) -> str:
     return str(error) if isinstance(error, (DemoFailed, TunnelError)) else repr(error)
 
 
+def _write(path: Path, report: dict[str, object]) -> str:
+    """Write the report; return what went wrong, or nothing."""
+    try:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as error:
+        return f"the end: cannot write {path}: {(error.strerror or '').lower()}; give another FILE"
+    return ""
+
+
 async def perform(options: argparse.Namespace, teller: Teller) -> int:
     """Run all steps; return the exit status."""
     async with open_stage() as stage:
@@ -87,7 +96,7 @@ async def perform(options: argparse.Namespace, teller: Teller) -> int:
             teller.report(play.findings)
         if options.json is not None:
             report = {"ok": not failure, "failure": failure, "facts": play.facts}
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
+            failure = _write(options.json, report) or failure
         if failure:
             print(f"\nFAILED at {failure}\n\nlast lines of the logs:\n{stage.tails()}", flush=True)
             return EXIT_FAILED
