@@ -178,7 +178,7 @@ class Sender:
     def limit(self, cap: int) -> None:
         """Take the smallest cap of the path, bytes."""
         self._cap = min(self.window_bytes, cap)
-        self._data_limit = max(1, self._cap - _OVERHEAD - min(_LEAST_DATA, self._cap // 4))
+        self._data_limit = max(0, self._cap - _OVERHEAD - min(_LEAST_DATA, self._cap // 4))
         self._threshold = self._cap // limits.ACK_WINDOW_FRACTION
 
     @property
@@ -303,7 +303,8 @@ class Sender:
             self._replay_next += 1
         self._replay_next = 0
         for stream in self.streams.values():
-            self.announce_window(stream)
+            if stream.window.granted > limits.INITIAL_STREAM_WINDOW_BYTES:
+                self.announce_window(stream)
         return True
 
     # --- acknowledgements and windows -------------------------------------------------------

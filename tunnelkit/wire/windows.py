@@ -76,7 +76,8 @@ class ReceiveWindow:
 
     def update(self, now: float, budget: WindowBudget) -> int:
         """Return the absolute credit to announce; grow if the window is what limits the stream."""
-        if now - self._updated_at < GROW_BELOW_SECONDS:
+        is_due = self.consumed + self.size > self.granted
+        if is_due and now - self._updated_at < GROW_BELOW_SECONDS:
             more = min(self.size, self.maximum - self.size)
             if more > 0 and budget.take(more):
                 self.size += more

@@ -30,6 +30,7 @@ from tunnelkit.wire.frames import (
     encode_frame,
 )
 from tunnelkit.wire.reader import Deliver, FrameReader
+from tunnelkit.wire.sending import Sender
 from tunnelkit.wire.session import SessionCore
 from tunnelkit.wire.states import Attachment, Input, Phase
 from tunnelkit.wire.stream import Buffer, StreamCore
@@ -107,7 +108,7 @@ class Outlet:
             self.end.reported = int.from_bytes(frame[-8:], "big")
         self.wire.put(frame)
 
-    def want_state(self, session: SessionCore) -> None:
+    def want_state(self, session: Sender) -> None:
         self.wants_state = True
 
 

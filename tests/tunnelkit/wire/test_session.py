@@ -250,10 +250,12 @@ def test_nothing_new_is_numbered_before_replay_is_over() -> None:
     assert [frame.payload for frame in outlet.take()] == [b"old", b"new"]
 
 
-def test_window_of_every_stream_follows_replay() -> None:
+def test_raised_window_follows_replay() -> None:
     pair = Pair()
     near, _far = pair.open()
     near.offer(b"old")
+    near.window.consume(limits.INITIAL_STREAM_WINDOW_BYTES)
+    near.window.update(0.0, pair.left.core.budget)
     pair.cut()
     pair.left.core.attach(pair.left.outlet, 3)
     pair.left.outlet.take()

@@ -359,8 +359,10 @@ def test_forgotten_stream_gives_its_grown_window_back() -> None:
     pair = Pair()
     near, far = pair.open()
     before = pair.right.core.budget.free_bytes
-    far.window.update(0.0, pair.right.core.budget)
-    far.window.update(0.01, pair.right.core.budget)
+    for now in (0.0, 0.01):
+        far.window.arrive(1)
+        far.window.consume(1)
+        far.window.update(now, pair.right.core.budget)
     assert pair.right.core.budget.free_bytes < before
     perform("near.finish far.finish", near=near, far=far)
     pair.exchange()

@@ -94,31 +94,45 @@ def test_slow_reader_does_not_grow_its_window() -> None:
     assert window.size == INITIAL
 
 
+def read_half(window: ReceiveWindow, now: float, budget: WindowBudget) -> None:
+    """Receive and use half of the window, and announce what that gives."""
+    window.arrive(window.size // 2)
+    assert window.consume(window.size // 2)
+    window.update(now, budget)
+
+
 def test_fast_reader_doubles_its_window() -> None:
     window, budget = ReceiveWindow(), WindowBudget(limits.MIB)
-    window.update(1.0, budget)
-    window.update(1.01, budget)
+    read_half(window, 1.0, budget)
+    read_half(window, 1.01, budget)
     assert (window.size, budget.free_bytes) == (2 * INITIAL, limits.MIB - INITIAL)
 
 
 def test_empty_budget_grows_nothing() -> None:
     window, budget = ReceiveWindow(), WindowBudget(INITIAL - 1)
-    window.update(1.0, budget)
-    window.update(1.01, budget)
+    read_half(window, 1.0, budget)
+    read_half(window, 1.01, budget)
     assert (window.size, budget.free_bytes) == (INITIAL, INITIAL - 1)
 
 
 def test_window_grows_to_its_maximum_only() -> None:
     window, budget = ReceiveWindow(3 * INITIAL), WindowBudget(limits.MIB)
     for step in range(10):
-        window.update(step / 100, budget)
+        read_half(window, step / 100, budget)
     assert window.size == 3 * INITIAL
+
+
+def test_window_that_is_not_used_does_not_grow() -> None:
+    window, budget = ReceiveWindow(), WindowBudget(limits.MIB)
+    window.update(1.0, budget)
+    window.update(1.01, budget)
+    assert (window.size, budget.free_bytes) == (INITIAL, limits.MIB)
 
 
 def test_closing_twice_gives_back_once() -> None:
     window, budget = ReceiveWindow(), WindowBudget(limits.MIB)
-    window.update(1.0, budget)
-    window.update(1.01, budget)
+    read_half(window, 1.0, budget)
+    read_half(window, 1.01, budget)
     window.close(budget)
     window.close(budget)
     assert budget.free_bytes == limits.MIB
