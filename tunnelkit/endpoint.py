@@ -324,7 +324,7 @@ class Endpoint:
     def _receive_attach(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
         """The peer of a direct link attaches a session, a new one or one that we know."""
         assert link.peer is not None  # the hello is over
-        if link.peer.is_broker or number % 2 == int(link.is_dialer) or number in link.users:
+        if link.peer.is_broker or not link.is_new_peer_number(number):
             raise RemoteProtocolError(f"attach with session number {number}")
         session_id = values["session_id"]
         assert isinstance(session_id, bytes)  # the field table says so
@@ -410,10 +410,10 @@ class Endpoint:
         """Return the link that *session* should be on; its own if that is good enough."""
         now = session.link
         fit = [link for link in self.links if session.peer in self._present.get(link, ())]
-        if now is not None and now.state is LinkState.UP and now.health is Health.UP:
-            # Waiting for a peer that has left this broker is good only while nothing is better.
-            if session.core.is_attached or now in fit:
-                return now
+        # To wait for a peer that has left this broker is good only while nothing is better.
+        is_fit = session.core.is_attached or now in fit
+        if is_fit and now is not None and now.state is LinkState.UP and now.health is Health.UP:
+            return now
         best = [link for link in fit if link.state is LinkState.UP and link.health is Health.UP]
         if best:
             return best[0]

@@ -148,6 +148,7 @@ class Link:
         self._dirty: list[Sender] = []
         self._is_deferred = False
         self._numbers = 1 if self.is_dialer else 2
+        self._highest_peer_number = 0
         self._turn = 0
         self._pongs_waiting = 0
         self._heard = False
@@ -225,6 +226,13 @@ class Link:
         self._numbers += 2
         self.users[number] = user
         return number
+
+    def is_new_peer_number(self, number: int) -> bool:
+        """Take note of a session number that the peer chose; say whether it may choose it."""
+        is_new = number > self._highest_peer_number and number % 2 != self._numbers % 2
+        if is_new:
+            self._highest_peer_number = number
+        return is_new
 
     def write_hop(self, kind: FrameType, session: int = 0, **values: int | bytes | str) -> None:
         """Write a hop frame; a peer that causes many of them and reads none loses the link."""
