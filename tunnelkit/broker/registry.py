@@ -26,10 +26,12 @@ __all__ = [
     "Attach",
     "Close",
     "Join",
+    "Limit",
     "LinkKey",
     "Registry",
     "Send",
     "Unjoin",
+    "fair_cap",
 ]
 
 LinkKey: TypeAlias = Hashable
@@ -67,13 +69,22 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """Lower the cap of two legs, and tell both ends."""
+
+    left: tuple[LinkKey, int]
+    right: tuple[LinkKey, int]
+    cap: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unjoin:
     """Forget a leg and what is queued for it."""
 
     leg: tuple[LinkKey, int]
 
 
-Action: TypeAlias = Send | Close | Join | Unjoin
+Action: TypeAlias = Send | Close | Join | Limit | Unjoin
 
 
 @dataclass(slots=True)
@@ -122,6 +133,17 @@ class _Session:
     cap: int = 0
 
 
+def fair_cap(budget_bytes: int, sessions: int) -> int:
+    """Return the cap that each of so many sessions can have.
+
+    It is the largest cap, halved as often as needed: so caps change seldom, and then for all.
+    """
+    cap = limits.BROKER_MAX_CAP_BYTES
+    while cap > limits.BROKER_MIN_CAP_BYTES and cap * sessions > budget_bytes:
+        cap //= 2
+    return cap
+
+
 class Registry:
     """The broker's table.  All times are seconds of one clock; `wall` is unix seconds.
 
@@ -136,6 +158,8 @@ class Registry:
         budget_bytes: int = limits.BROKER_BUDGET_BYTES,
         grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
     ) -> None:
+        self._budget_bytes = budget_bytes
+        self._joined_count = 0
         self._free_bytes = budget_bytes
         self._grace_seconds = grace_seconds
         self._peers: dict[LinkKey, _Peer] = {}
@@ -150,7 +174,7 @@ class Registry:
     @property
     def joined_count(self) -> int:
         """How many sessions are joined."""
-        return sum(session.is_joined for session in self._sessions.values())
+        return self._joined_count
 
     @property
     def free_bytes(self) -> int:
@@ -302,17 +326,31 @@ class Registry:
         if not may_meet(*capabilities):
             text = f"the tokens do not let {left.subject} and {right.subject} meet"
             return self._drop(session_id, session, ErrorCode.FORBIDDEN, text)
-        cap = min(limits.BROKER_MAX_CAP_BYTES, self._free_bytes // 4)
-        if cap < limits.BROKER_MIN_CAP_BYTES:
+        cap = fair_cap(self._budget_bytes, self.joined_count + 1)
+        actions = self._shrink(cap) if self._free_bytes < cap else []
+        if self._free_bytes < cap:
             text = "the broker's memory budget is used up"
-            return self._drop(session_id, session, ErrorCode.LIMIT_EXCEEDED, text)
+            return actions + self._drop(session_id, session, ErrorCode.LIMIT_EXCEEDED, text)
         self._free_bytes -= cap
         session.is_joined, session.cap = True, cap
+        self._joined_count += 1
         return [
+            *actions,
             Join((left.link, left.number), (right.link, right.number), cap),
             _attached(left, right.attach, cap),
             _attached(right, left.attach, cap),
         ]
+
+    def _shrink(self, cap: int) -> list[Action]:
+        """Lower the caps of the sessions that have more than *cap*."""
+        actions: list[Action] = []
+        for session in self._sessions.values():
+            if session.is_joined and session.cap > cap:
+                self._free_bytes += session.cap - cap
+                session.cap = cap
+                legs = [(side.link, side.number) for side in session.sides.values()]
+                actions.append(Limit(legs[0], legs[1], cap))
+        return actions
 
     def _drop(self, session_id: bytes, session: _Session, code: int, text: str) -> list[Action]:
         """Detach all sides and forget the session."""
@@ -370,6 +408,7 @@ class Registry:
     def _release(self, session: _Session) -> None:
         if session.is_joined:
             session.is_joined = False
+            self._joined_count -= 1
             self._free_bytes += session.cap
 
     def expire(self, now: float) -> list[Action]:

@@ -26,7 +26,7 @@ from tunnelkit.link import Link, new_instance
 from tunnelkit.pump import Pump, Timer, acquire_pump, release_pump
 from tunnelkit.wire.frames import FrameType, Role, Value, decode_fields
 
-from .registry import Action, Attach, Close, Join, Registry, Send, Unjoin
+from .registry import Action, Attach, Close, Join, Limit, Registry, Send, Unjoin
 from .switch import Leg, SwitchLink
 
 __all__ = ["Broker", "open_broker"]
@@ -163,6 +163,8 @@ class Broker:
                         link.write_hop(kind, session, **values)
                     case Join():
                         self._join(action)
+                    case Limit():
+                        self._limit(action)
                     case Unjoin((link, number)):
                         assert isinstance(link, SwitchLink)  # the keys are our links
                         self._unjoin(link, number)
@@ -182,6 +184,12 @@ class Broker:
             link.legs[number] = leg
             legs.append(leg)
         legs[0].twin, legs[1].twin = legs[1], legs[0]
+
+    def _limit(self, action: Limit) -> None:
+        for link, number in (action.left, action.right):
+            assert isinstance(link, SwitchLink)  # the keys are our links
+            link.legs[number].cap = max(action.cap, link.legs[number].queued)
+            link.write_hop(FrameType.LIMIT, number, cap=action.cap)
 
     def _unjoin(self, link: SwitchLink, number: int) -> None:
         leg = link.legs.pop(number, None)

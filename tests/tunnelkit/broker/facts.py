@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tunnelkit.auth import Capability
-from tunnelkit.broker.registry import Action, Attach, Close, Join, LinkKey, Registry, Send, Unjoin
+from tunnelkit.broker.registry import (
+    Action,
+    Attach,
+    Close,
+    Join,
+    Limit,
+    LinkKey,
+    Registry,
+    Send,
+    Unjoin,
+)
 from tunnelkit.wire.frames import FrameType, ProofKind, Role
 
 __all__ = ["Desk", "capability", "make_attach", "sent"]
@@ -95,6 +105,10 @@ class Desk:
             match action:
                 case Join(left, right, cap):
                     self._join(left, right, cap)
+                case Limit(left, right, cap):
+                    assert self.joins[left] == right
+                    assert self.caps[left] > cap
+                    self.caps[left] = self.caps[right] = cap
                 case Unjoin(leg):
                     self._unjoin(leg)
                 case Close(link):

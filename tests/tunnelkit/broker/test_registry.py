@@ -290,11 +290,17 @@ def fill(desk: Desk, budget: int) -> list[int]:
 
 
 def test_caps_fit_the_budget() -> None:
-    budget = 64 * limits.MIB
-    caps = fill(Desk(), budget)
-    assert sum(caps) <= budget
-    assert min(caps) >= limits.BROKER_MIN_CAP_BYTES
-    assert max(caps) == limits.BROKER_MAX_CAP_BYTES
+    budget, desk = 64 * limits.MIB, Desk()
+    caps = fill(desk, budget)
+    assert desk.joined_bytes == budget
+    assert len(caps) == budget // limits.BROKER_MIN_CAP_BYTES
+    assert (caps[0], caps[-1]) == (limits.BROKER_MAX_CAP_BYTES, limits.BROKER_MIN_CAP_BYTES)
+
+
+def test_a_crowd_lowers_the_caps_of_all() -> None:
+    desk = Desk()
+    caps = fill(desk, 64 * limits.MIB)
+    assert set(desk.caps.values()) == {caps[-1]}
 
 
 def test_a_session_that_ends_gives_its_cap_back() -> None:

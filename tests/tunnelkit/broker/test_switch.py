@@ -21,8 +21,8 @@ from tunnelkit.wire.frames import FrameType, Role
 
 KIB = 1024
 BUDGET = 4 * 1024 * KIB
-CAP = BUDGET // 4
-"""What the first session of these tests gets; the next one gets three quarters of that."""
+CAP = BUDGET
+"""What a session of these tests gets while it is the only one."""
 PIPE_BYTES = 16 * KIB
 """What the pipes of these tests hold, so that a receiver that sleeps is noticed soon."""
 
