@@ -62,6 +62,9 @@ class _Leg:
     def link_lost(self) -> None:
         pass
 
+    def frame_failed(self, error: Exception) -> None:
+        raise AssertionError("a puppet checks no frame") from error
+
 
 class Puppet:
     """One link to a broker, and a record of what came over it."""

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.broker.puppet import open_puppet, settle
 from tests.tunnelkit.faults.lab import Lab, address, open_lab, serve_exchange, transfer
-from tests.tunnelkit.pairs import World, make_identity, wait_until
+from tests.tunnelkit.pairs import World, wait_until
 from tunnelkit.endpoint import Endpoint
 from tunnelkit.errors import ErrorCode, OpenRefused, SessionError
 from tunnelkit.wire.frames import FrameType, Role
@@ -79,7 +79,7 @@ async def test_an_attach_to_a_peer_that_may_not_be_met_is_forbidden(
     async with open_lab() as lab:
         await lab.broker()
         world = World(network=lab.network)
-        identity = make_identity("a", peers=["x"])
+        identity = lab.identity("a", peers=["x"])
         async with open_puppet(world, "a", address("broker"), identity=identity) as a:
             number = a.attach(Role.INITIATOR, "b")
             await settle()
@@ -103,7 +103,7 @@ async def test_an_attach_for_an_unknown_peer_waits_for_the_grace_time(
     async with open_lab() as lab:
         await lab.broker(grace_seconds=30)
         world = World(network=lab.network)
-        async with open_puppet(world, "a", address("broker")) as a:
+        async with open_puppet(world, "a", address("broker"), identity=lab.identity("a")) as a:
             number = a.attach(Role.INITIATOR, "b")
             await trio.sleep(29)
             assert a.detached(number) == []
@@ -151,7 +151,7 @@ async def test_a_newer_link_of_the_same_instance_supersedes(autojump_clock: Mock
     async with open_lab() as lab:
         await lab.broker()
         world = World(network=lab.network)
-        options = {"instance": b"i" * 16}
+        options = {"instance": b"i" * 16, "identity": lab.identity("a")}
         async with (
             open_puppet(world, "a", address("broker"), **options) as old,  # type: ignore[arg-type]
             open_puppet(world, "a", address("broker"), **options) as new,  # type: ignore[arg-type]
@@ -350,7 +350,7 @@ async def test_an_expired_token_ends_the_session_at_the_next_attach(
     async with open_lab() as lab:
         await lab.broker()
         await lab.endpoint("bob")
-        alice = await lab.endpoint("alice", identity=make_identity("alice", lifetime_seconds=60))
+        alice = await lab.endpoint("alice", identity=lab.identity("alice", lifetime_seconds=60))
         session = await alice.open_session("bob")
         lab.wall += 60
         lab.network.cut("bob", "broker")

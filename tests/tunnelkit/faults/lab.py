@@ -6,6 +6,7 @@ it was.  Host and subject have the same name.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -13,15 +14,25 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from tests.tunnelkit.pairs import NOW, RING, make_identity
+from tests.tunnelkit.pairs import RING, make_identity
 from tunnelkit.addresses import Address
+from tunnelkit.auth import Identity
 from tunnelkit.broker import Broker, open_broker
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream
 from tunnelkit.testing import MemoryNetwork
 
-__all__ = ["PORT", "Lab", "exchange", "open_lab", "pattern", "serve_exchange"]
+__all__ = [
+    "PORT",
+    "Lab",
+    "address",
+    "exchange",
+    "open_lab",
+    "pattern",
+    "serve_exchange",
+    "transfer",
+]
 
 PORT: Final = 7000
 T = TypeVar("T")
@@ -33,13 +44,17 @@ class Lab:
     def __init__(self, network: MemoryNetwork, nursery: trio.Nursery) -> None:
         self.network = network
         self.nursery = nursery
-        self.wall = NOW
+        self.wall = time.time()
         self.brokers: dict[str, Broker] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
 
     def clock(self) -> float:
         """The unix clock of all hosts; a test may set `wall`."""
         return self.wall
+
+    def identity(self, name: str, **claims: Any) -> Identity:
+        """Return an identity that is valid from now on."""
+        return make_identity(name, now=self.wall, **claims)
 
     async def run(self, name: str, opened: AbstractAsyncContextManager[T]) -> T:
         """Enter *opened* in a task of its own, which lasts as long as the laboratory; return what
@@ -88,7 +103,7 @@ class Lab:
     ) -> AsyncGenerator[Endpoint]:
         """Open an endpoint for a block."""
         claims = {key: options.pop(key) for key in ("peers", "targets") if key in options}
-        identity = options.pop("identity", None) or make_identity(name, **claims)
+        identity = options.pop("identity", None) or self.identity(name, **claims)
         options.setdefault("clock", self.clock)
         async with open_endpoint(
             identity,
