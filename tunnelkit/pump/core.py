@@ -146,7 +146,11 @@ class Pump:
         try:
             call()
         except Exception:
-            _log.exception("unexpected error in a pump handler")
+            self.report()
+
+    def report(self) -> None:
+        """Log the error that a handler let out; call it where that was caught."""
+        _log.exception("unexpected error in a pump handler")
 
     # --- ready-queue and timers -------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class EpollPump(Pump):
         super().__init__()
         self.poller = select.epoll()
         self.watches: dict[int, _Watch] = {}
+        self._unserved: dict[int, int] = {}
 
     def start(self) -> None:
         super().start()
@@ -118,18 +119,27 @@ class EpollPump(Pump):
         until = perf_counter() + SLICE_SECONDS
         watches = self.watches
         self.wakeups += 1
+        if self._unserved:
+            # epoll reports in the same order again: without this, the last would never be served.
+            turns, self._unserved = self._unserved, {}
+            events.sort(key=lambda event: turns.get(event[0], MAX_EVENTS))
+        rest = iter(events)
         self.enter()
         try:
-            for fileno, mask in events:
+            for fileno, mask in rest:
                 watch = watches.get(fileno)
                 if watch is None:
                     continue
                 mask = (mask | _IN | _OUT if mask & _FAILED else mask) & watch.wanted
                 if mask:
-                    watch.run(mask & _IN != 0, mask & _OUT != 0)
+                    try:
+                        watch.run(mask & _IN != 0, mask & _OUT != 0)
+                    except Exception:
+                        self.report()
                 if watch.wanted != watch.registered and watch.registered:
                     watch.apply(watch.wanted)
                 if perf_counter() > until:
+                    self._unserved = {number: turn for turn, (number, _) in enumerate(rest)}
                     break
         finally:
             self.leave()

@@ -57,7 +57,10 @@ class _Watch:
                     await wait(self._fileno)
                     if self._scopes[side] is scope:
                         with self._pump.batch():
-                            self._context.run(self._handler, not side, bool(side))
+                            try:
+                                self._context.run(self._handler, not side, bool(side))
+                            except Exception:
+                                self._pump.report()
         except trio.ClosedResourceError:
             return
 
