@@ -212,6 +212,11 @@ class Session:
         Streams that are still open end as if the peer had reset them.
         Cancellation: the session is over in any case.
         """
+        core = self.core
+        has_news = core.is_established and not core.is_idle
+        if self.ended is None and not (core.is_attached or core.streams or has_news):
+            # Nobody is there and nothing was sent: there is nothing to wait for.
+            self.end(ErrorCode.SESSION_CLOSED, "the session was closed")
         if self.ended is not None:
             await trio.lowlevel.checkpoint()
             return
