@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
@@ -35,8 +36,12 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        local = self.host in ("localhost", "::1") or self.host.startswith("127.")
-        return self.scheme != "tcp" or local
+        if self.scheme != "tcp" or self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name can lead anywhere
 
 
 def parse_address(text: str, *, what: str = "address") -> Address:
@@ -49,7 +54,10 @@ def parse_address(text: str, *, what: str = "address") -> Address:
     Raises:
         ConfigurationError: it is none.
     """
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # a bracket without its twin
+        parts = urlsplit("")
     if parts.scheme == "unix" and parts.path and not parts.netloc:
         return Address("unix", path=parts.path)
     if parts.scheme in ("tcp", "memory") and not parts.path and not parts.query:

@@ -23,7 +23,7 @@ import trio
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.pump import Pump, Watch
+from tunnelkit.pump import Pump, Timer, Watch
 from tunnelkit.wire.stream import Buffer
 
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
@@ -176,6 +176,18 @@ class _Connecting:
             self._sock.close()
 
 
+class _Failing:
+    """A connect that cannot even begin."""
+
+    def __init__(self, address: Address, error: OSError, pump: Pump, done: Connected) -> None:
+        why = (error.strerror or str(error)).lower()
+        failed = ConnectFailed(f"cannot connect to {address}: {why}")
+        self._timer = pump.call_later(0, lambda: done(failed))
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
 def _is_connected(sock: socket.socket) -> bool:
     """Say whether a connect that has just begun is over already, as it is on loopback."""
     if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
@@ -194,6 +206,7 @@ class _SocketListener:
         self.address = address
         self._pump = pump
         self._accept = accept
+        self._timer: Timer | None = None
         self._watch = pump.watch(sock.fileno(), self._ready)
         self._watch.want(readable=True, writable=False)
 
@@ -215,15 +228,16 @@ class _SocketListener:
     def _pause(self) -> None:
         """Out of descriptors: leave the queue to the kernel and look again in a moment."""
         self._watch.want(readable=False, writable=False)
-        self._pump.call_later(0.1, self._continue)
+        self._timer = self._pump.call_later(0.1, self._continue)
 
     def _continue(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._watch.want(readable=True, writable=False)
+        self._watch.want(readable=True, writable=False)
 
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
+        if self._timer is not None:
+            self._timer.cancel()
         self._watch.close()
         self._sock.close()
         if self.address.scheme == "unix":
@@ -249,25 +263,36 @@ class SocketNetwork(Network):
             found = await trio.socket.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM
             )
-        except OSError as error:
-            raise ConnectFailed(f"cannot look up {address.host}: {error.strerror}") from error
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no host name"
+            raise ConnectFailed(f"cannot look up {address.host}: {why}") from error
         found.sort(key=lambda item: item[0] != socket.AF_INET)
         return Address("tcp", str(found[0][4][0]), address.port)
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         pump.refuse_virtual_time()
         family, target = _socket_address(address)
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        _set_no_delay(sock)
-        connecting = _Connecting(sock, address, pump, done)
-        connecting.begin(target)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            return _Failing(address, error, pump, done)
+        try:
+            _set_no_delay(sock)
+            connecting = _Connecting(sock, address, pump, done)
+            connecting.begin(target)
+        except OSError as error:
+            sock.close()
+            return _Failing(address, error, pump, done)
         return connecting
 
     async def listen(
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> Listener:
         pump.refuse_virtual_time()
-        resolved = await self.resolve(address)
+        try:
+            resolved = await self.resolve(address)
+        except ConnectFailed as error:
+            raise ConfigurationError(f"cannot listen on {address}: {error}") from error
         family, target = _socket_address(resolved)
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

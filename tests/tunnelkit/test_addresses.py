@@ -1,0 +1,89 @@
+"""Addresses as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunnelkit.addresses import Address, parse_address, parse_host_port
+from tunnelkit.errors import ConfigurationError
+
+GOOD = {
+    "tcp://127.0.0.1:7000": Address("tcp", "127.0.0.1", 7000),
+    "tcp://broker.example:1": Address("tcp", "broker.example", 1),
+    "tcp://[::1]:7000": Address("tcp", "::1", 7000),
+    "tcp://host:0": Address("tcp", "host", 0),
+    "tcp://host:65535": Address("tcp", "host", 65535),
+    "memory://alice:80": Address("memory", "alice", 80),
+    "unix:///run/tunnel.sock": Address("unix", path="/run/tunnel.sock"),
+}
+BAD = [
+    "",
+    "tcp://",
+    "tcp://host",
+    "tcp://host:",
+    "tcp://:80",
+    "tcp://host:http",
+    "tcp://host:65536",
+    "tcp://host:-1",
+    "tcp://host:٣",
+    "tcp://::1:80",
+    "tcp://[::1",
+    "tcp://host:80/path",
+    "tcp://host:80?x=1",
+    "unix://relative.sock",
+    "unix://",
+    "http://host:80",
+    "host:80",
+    "/run/tunnel.sock",
+]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_parse(text: str) -> None:
+    assert parse_address(text) == GOOD[text]
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_text_of_an_address_is_what_was_parsed(text: str) -> None:
+    assert str(parse_address(text)) == text
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_refuse(text: str) -> None:
+    with pytest.raises(ConfigurationError) as info:
+        parse_address(text, what="--dial")
+    assert str(info.value).startswith(f"--dial {text!r}")
+
+
+def test_host_and_port_alone_are_tcp() -> None:
+    assert parse_host_port("127.0.0.1:80") == Address("tcp", "127.0.0.1", 80)
+    assert parse_host_port("[::1]:80") == Address("tcp", "::1", 80)
+
+
+def test_full_address_is_accepted_in_place_of_host_and_port() -> None:
+    assert parse_host_port("unix:///tmp/x") == Address("unix", path="/tmp/x")
+
+
+@pytest.mark.parametrize("text", ["80", "host", ":80", "host:", "host:99999", "::1:80"])
+def test_refuse_host_and_port(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="such as 127.0.0.1:7000"):
+        parse_host_port(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "local"),
+    [
+        ("tcp://127.0.0.1:1", True),
+        ("tcp://127.8.9.1:1", True),
+        ("tcp://localhost:1", True),
+        ("tcp://[::1]:1", True),
+        ("unix:///x", True),
+        ("memory://a:1", True),
+        ("tcp://0.0.0.0:1", False),
+        ("tcp://10.0.0.1:1", False),
+        ("tcp://[::]:1", False),
+        ("tcp://127.example.org:1", False),
+    ],
+)
+def test_loopback(text: str, local: bool) -> None:
+    assert parse_address(text).is_loopback is local
