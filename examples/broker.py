@@ -19,6 +19,9 @@ from tunnelkit.broker.methods import broker_methods
 from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
 from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
 
+QUIET_SECONDS = 1.0
+"""Idle sessions that have no other broker do not hold up the end for longer, seconds."""
+
 _EXAMPLE = """\
 python -m tunnelkit.auth keygen --out issuer.pem
 python examples/broker.py --listen tcp://127.0.0.1:7000 --keys issuer.pem.pub.json
@@ -81,8 +84,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             async with running.admin(broker_methods(broker, watch.since)):
                 running.ready(links=[listener.address for listener in broker.listeners])
                 await running.wait_stop()
-                await broker.drain(running.drain_seconds)
-                running.finished(broker.registry.joined_count)
+                await broker.drain(running.drain_seconds, quiet=QUIET_SECONDS)
 
     return Plan(serve, {"listen": options.listen, "issuers": options.keys.key_ids})
 

@@ -174,6 +174,33 @@ async def test_token_of_an_unknown_issuer_is_refused_with_the_reason(
     assert await devbox.end() == 0
 
 
+async def test_idle_session_does_not_hold_up_the_broker(
+    programs: Programs, targets: Targets
+) -> None:
+    await start_pair(programs, targets, "--intercept", f"web={LAPTOP}")
+    assert await programs.started[0].end() == 0
+
+
+async def test_draining_laptop_finishes_what_runs_and_refuses_the_rest(
+    programs: Programs, targets: Targets
+) -> None:
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener:
+        port = listener.socket.getsockname()[1]
+        target = ("--target", f"web=127.0.0.1:{port}")
+        devbox = await programs.devbox("--listen", "tcp://127.0.0.1:0", *target)
+        flags = ("--link", devbox.ready["links"][0], "--intercept", f"web={LAPTOP}")
+        door = f"web=127.0.0.1:0,{await targets(b'cluster')}"
+        sidecar = await programs.sidecar(*flags, "--port", door)
+        await sidecar.wait_log(f"session with {LAPTOP} is open")
+        address = sidecar.ready["listeners"]["web"]
+        host, _, number = address.partition(":")
+        async with await trio.open_tcp_stream(host, int(number)), await listener.accept():
+            devbox.send(signal.SIGTERM)
+            await devbox.wait_log("draining")
+            assert await greet(address) == b"cluster"
+        assert await devbox.wait() == 0
+
+
 async def test_second_process_of_a_subject_displaces_the_first(programs: Programs) -> None:
     broker = await programs.broker()
     link = ("--link", broker.ready["links"][0])

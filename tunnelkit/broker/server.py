@@ -9,6 +9,7 @@ anything.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -73,8 +74,16 @@ class Broker:
         self.listeners.append(listener)
         return listener.address
 
-    async def drain(self, timeout: float = limits.DEFAULT_DRAIN_SECONDS) -> None:
+    async def drain(
+        self, timeout: float = limits.DEFAULT_DRAIN_SECONDS, *, quiet: float = math.inf
+    ) -> None:
         """Accept no more, ask everybody to go, and wait until they have or *timeout* is over.
+
+        Args:
+            timeout: how long to wait at most, seconds.
+            quiet: end earlier once nothing has passed through any session for so long, seconds:
+                those that have another way have taken it, and idle ones lose nothing by waiting
+                for the next broker.
 
         Cancellation: atomic; what is left is closed with the broker.
         """
@@ -84,9 +93,16 @@ class Broker:
             for link in self.links:
                 link.go_away(ErrorCode.GOING_AWAY, "the broker is shutting down")
         with trio.move_on_after(timeout):
-            while self.registry.joined_count:
+            passed = -1
+            while self.registry.joined_count and passed != self._passed_bytes():
+                passed = self._passed_bytes()
                 self._emptied = trio.Event()
-                await self._emptied.wait()
+                with trio.move_on_after(quiet):
+                    await self._emptied.wait()
+
+    def _passed_bytes(self) -> int:
+        """How much has passed through the sessions that are joined."""
+        return sum(leg.bytes_out for link in self.links for leg in link.legs.values())
 
     def close(self) -> None:
         """Close everything now; `open_broker` calls it."""

@@ -53,7 +53,7 @@ class Watch:
 
     def look(self) -> None:
         """Log what changed since the last look."""
-        links = list(self._links())
+        links = dict.fromkeys(self._links())
         for link in links:
             if link not in self.since:
                 self.since[link] = time.time()
@@ -68,7 +68,7 @@ class Watch:
         self._look_at_sessions()
 
     def _look_at_sessions(self) -> None:
-        sessions = list(self._sessions())
+        sessions = dict.fromkeys(self._sessions())
         for session in sessions:
             before, now = self._states.get(session), session.state
             if before == now:
