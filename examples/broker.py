@@ -9,9 +9,11 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load: no traceback
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone need not be installed
 
 from tunnelkit import limits
 from tunnelkit.broker import open_broker
