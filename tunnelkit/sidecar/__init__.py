@@ -9,9 +9,12 @@ something, and is what the admin socket talks to.
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -19,8 +22,10 @@ from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
+from tunnelkit.dialer import next_delay
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError
+from tunnelkit.pump import Timer
 from tunnelkit.session import Session
 
 from .port import Port
@@ -37,6 +42,9 @@ __all__ = [
     "decide",
     "open_sidecar",
 ]
+
+GOOD_SESSION_SECONDS: Final = 1.0
+"""A session that was open for this long proves that the next one is worth beginning at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,9 @@ class Sidecar:
         self.endpoint = endpoint
         self.ports: dict[str, Port] = {}
         self._sessions: dict[str, Session] = {}
+        self._begun_at: dict[str, float] = {}
+        self._failures: Counter[str] = Counter()
+        self._resting: dict[str, Timer] = {}
         self._emptied = trio.Event()
         self._is_closed = False
         endpoint.on_change = self._changed
@@ -96,7 +107,25 @@ class Sidecar:
     def _keep_session(self, peer: str) -> None:
         session = self._sessions.get(peer)
         if session is None or session.ended is not None:
+            self._begun_at[peer] = trio.current_time()
             self._sessions[peer] = self.endpoint.begin_session(peer)
+
+    def _forget_session(self, peer: str, session: Session) -> None:
+        """A session ended; if it ended early, the next one has to wait, longer each time."""
+        del self._sessions[peer]
+        age = trio.current_time() - self._begun_at[peer]
+        if session.core.is_established and age > GOOD_SESSION_SECONDS:
+            self._failures[peer] = 0
+            return
+        self._failures[peer] += 1
+        if peer in self._resting:
+            self._resting[peer].cancel()
+        delay = next_delay(self._failures[peer], random.random())
+        self._resting[peer] = self.endpoint.pump.call_later(delay, lambda: self._rested(peer))
+
+    def _rested(self, peer: str) -> None:
+        del self._resting[peer]
+        self._changed()
 
     def _changed(self) -> None:
         """Links or sessions changed: renew what ended, and let nobody wait for a suspect link."""
@@ -104,8 +133,8 @@ class Sidecar:
             return
         for peer, session in list(self._sessions.items()):
             if session.ended is not None:
-                del self._sessions[peer]
-        for peer in self._wanted_peers() & self.endpoint.peers():
+                self._forget_session(peer, session)
+        for peer in (self._wanted_peers() & self.endpoint.peers()) - self._resting.keys():
             self._keep_session(peer)
         for port in self.ports.values():
             port.check_health()
@@ -145,6 +174,8 @@ class Sidecar:
     def close(self) -> None:
         """Reset what is open; `open_sidecar` calls it."""
         self._is_closed = True
+        for timer in self._resting.values():
+            timer.cancel()
         for port in self.ports.values():
             port.close()
 

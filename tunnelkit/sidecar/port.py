@@ -47,6 +47,23 @@ class _Held:
         self.key = -1
 
 
+class _Connecting:
+    """A client for whom the local target is being connected to."""
+
+    __slots__ = ("key", "pending", "pipe")
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.pending: Pending | None = None
+        self.key = -1
+
+    def cancel(self) -> None:
+        """Give the connect up, and reset the client."""
+        if self.pending is not None:
+            self.pending.cancel()
+        self.pipe.reset()
+
+
 class Port:
     """A listener in front of a local target.
 
@@ -71,13 +88,14 @@ class Port:
         self._pump = pump
         self._deadlines = Deadlines(pump, limits.OPEN_FALLBACK_SECONDS)
         self._held: dict[StreamCore, _Held] = {}
-        self._connecting: set[Pending] = set()
+        self._connect_deadlines = Deadlines(pump, limits.CONNECT_TIMEOUT_SECONDS)
+        self._connecting: set[_Connecting] = set()
         self._ends: set[PipeEnd] = set()
 
     @property
     def open_count(self) -> int:
         """How many client connections are open."""
-        return len(self._ends) + len(self._held)
+        return len(self._ends) + len(self._held) + len(self._connecting)
 
     # --- new connections --------------------------------------------------------------------
 
@@ -102,21 +120,33 @@ class Port:
             self._go_to_peer(pipe, session, intercept)
 
     def _go_local(self, pipe: Pipe) -> None:
-        pending: list[Pending] = []
+        connecting = _Connecting(pipe)
 
         def done(result: Pipe | ConnectFailed) -> None:
-            self._connecting.difference_update(pending)
+            self._connect_deadlines.remove(connecting.key)
             if isinstance(result, ConnectFailed):
-                self.counts["target-failed"] += 1
-                self.last_reason = str(result)
-                pipe.reset()
+                self._local_failed(connecting, str(result))
                 return
+            self._connecting.discard(connecting)
             left, right = PipeEnd(pipe, self._over), PipeEnd(result)
             self._ends.add(left)
             splice_pipes(left, right)
 
-        pending.append(self._network.connect_nowait(self.target, self._pump, done))
-        self._connecting.update(pending)
+        def timed_out() -> None:
+            seconds = limits.CONNECT_TIMEOUT_SECONDS
+            self._local_failed(connecting, f"no answer from {self.target} within {seconds:g} s")
+
+        self._connecting.add(connecting)
+        connecting.key = self._connect_deadlines.add(timed_out)
+        connecting.pending = self._network.connect_nowait(self.target, self._pump, done)
+
+    def _local_failed(self, connecting: _Connecting, why: str) -> None:
+        self.counts["target-failed"] += 1
+        self.last_reason = why
+        connecting.cancel()
+        self._connecting.discard(connecting)
+        if not self.open_count:
+            self.on_idle()
 
     def _go_to_peer(self, pipe: Pipe, session: Session, intercept: Intercept) -> None:
         metadata = ((int(Metadata.CLIENT_ADDRESS), pipe.description.encode()),)
@@ -188,7 +218,9 @@ class Port:
             held.stream.on_answer = None
             held.pipe.reset()
         self._held.clear()
-        for pending in self._connecting:
-            pending.cancel()
+        self._connect_deadlines.close()
+        for connecting in self._connecting:
+            connecting.cancel()
+        self._connecting.clear()
         for end in list(self._ends):
             end.reset(ErrorCode.GOING_AWAY, "the sidecar is shutting down")

@@ -355,11 +355,17 @@ class StreamCore:
     def receive_refused(self, code: int, text: str) -> None:
         """The far side would not open the stream."""
         self._move_by_peer(Input.GOT_REFUSED)
-        if self.incoming is Half.OPEN:
+        was = self.outgoing, self.incoming
+        if was[1] is Half.OPEN:
             self.incoming_error = (code, text)
         self.incoming = Half.RESET
         self.abort(code)
         self._answer(code, text)
+        # Who sent data together with the open has a sink already.
+        if was[1] is Half.OPEN:
+            self.sink.abort(code, text)
+        if was[0] is Half.OPEN:
+            self.sink.stop(code, text)
         self._forget_if_over()
 
     def session_ended(self, code: int, text: str) -> None:

@@ -19,6 +19,7 @@ from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity
 from tunnelkit.broker import Broker, open_broker
 from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.pump import acquire_pump, release_pump
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream
 from tunnelkit.testing import MemoryNetwork
@@ -123,12 +124,13 @@ def address(host: str, port: int = PORT) -> Address:
 @asynccontextmanager
 async def open_lab(seed: int = 0, **options: Any) -> AsyncGenerator[Lab]:
     """Open a laboratory; all that was opened in it ends with the block."""
-    async with trio.open_nursery() as nursery:
-        lab = Lab(MemoryNetwork(seed, **options), nursery)
-        try:
-            yield lab
-        finally:
+    pump = acquire_pump()
+    try:
+        async with trio.open_nursery() as nursery:
+            yield Lab(MemoryNetwork(seed, **options), nursery)
             nursery.cancel_scope.cancel()
+    finally:
+        await release_pump(pump)
 
 
 # --- transfers -----------------------------------------------------------------------------
