@@ -368,8 +368,8 @@ class Endpoint:
         assert isinstance(instance, bytes)  # the field table says so
         if values["present"]:
             present[subject] = instance
-        else:
-            present.pop(subject, None)
+        elif present.get(subject) == instance:  # a late word of an old instance says nothing
+            del present[subject]
         self._place_all()
         self.on_change()
 
