@@ -59,6 +59,9 @@ OPEN_SESSION_TIMEOUT_SECONDS = 10.0
 """How long `open_session` waits for the peer unless told otherwise, seconds."""
 
 
+_INSTANCES_REMEMBERED = 4
+
+
 class Endpoint:
     """One identity, its links and its sessions.  Made by `open_endpoint`."""
 
@@ -94,6 +97,7 @@ class Endpoint:
         self._order: list[Address] = []
         self._addresses: dict[Link, Address] = {}
         self._present: dict[Link, dict[str, bytes]] = {}
+        self._instances: dict[str, list[bytes]] = {}
         self._closed_links: dict[Link, trio.Event] = {}
         self._is_placing = False
 
@@ -245,6 +249,7 @@ class Endpoint:
         peer = link.peer
         assert peer is not None  # a link that is up knows its peer
         if not peer.is_broker:
+            self._note_instance(peer.subject, peer.instance)
             self._replace_links(link)
             self._present[link] = {peer.subject: peer.instance}
         else:
@@ -367,6 +372,7 @@ class Endpoint:
         subject, instance = str(values["subject"]), values["instance"]
         assert isinstance(instance, bytes)  # the field table says so
         if values["present"]:
+            self._note_instance(subject, instance)
             present[subject] = instance
         elif present.get(subject) == instance:  # a late word of an old instance says nothing
             del present[subject]
@@ -424,7 +430,22 @@ class Endpoint:
 
     def session_opened(self, session: Session) -> None:
         """A session is established."""
+        if session.link is not None:
+            session.peer_instance = self._present.get(session.link, {}).get(session.peer)
         self.on_change()
+
+    def _note_instance(self, subject: str, instance: bytes) -> None:
+        """End the sessions with a process whose place a new one has taken.
+
+        An instance that was seen before is no news: a broker may be late to notice its end.
+        """
+        seen = self._instances.setdefault(subject, [])
+        if instance in seen:
+            return
+        self._instances[subject] = [*seen[-_INSTANCES_REMEMBERED + 1 :], instance]
+        for session in list(self.sessions.values()):
+            if session.peer == subject and session.peer_instance not in (None, instance):
+                session.end(ErrorCode.STATE_LOST, f"{subject} was started anew")
 
     def session_ended(self, session: Session) -> None:
         """A session is over."""

@@ -101,6 +101,7 @@ class Session:
         self.receive_frame = self.core.receive
         self.link: Link | None = None
         self.peer_capability: Capability | None = None
+        self.peer_instance: bytes | None = None
         self.ended: SessionError | None = None
         self.resumed_count = 0
         self.last_reason = ""
@@ -110,6 +111,7 @@ class Session:
         self._grace_timer: Timer | None = None
         self._rest_timer: Timer | None = None
         self.refusals = 0
+        self._is_closing = False
         self._changed = trio.Event()
         self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
         self._opens_counted_at = trio.current_time()
@@ -221,7 +223,8 @@ class Session:
             await trio.lowlevel.checkpoint()
             return
         with self.pump.batch():
-            self.core.send_close(ErrorCode.NONE, "closed by the peer")
+            self._is_closing = True
+            self.core.send_close(ErrorCode.SESSION_CLOSED, "closed by the peer")
         try:
             with trio.move_on_after(limits.CLOSE_TIMEOUT_SECONDS):
                 while not (self.core.attachment is Attachment.ENDED or self.core.is_idle):
@@ -293,7 +296,11 @@ class Session:
             self._check_proof(generation, received, values)
             self._attached(generation, received, _int(values["cap"]))
         except (SessionError, AuthenticationError) as error:
-            self.end(error.code, error.text)
+            if error.code == ErrorCode.STALE_GENERATION:
+                # This answers our newest attach, so the peer counts from the beginning again.
+                self.end(ErrorCode.STATE_LOST, f"{self.peer} does not know this session any more")
+            else:
+                self.end(error.code, error.text)
 
     def _attached(self, generation: int, received: int, cap: int) -> None:
         if self._grace_timer is not None:
@@ -316,6 +323,9 @@ class Session:
             self.endpoint.place_later(self)
         elif code in _PASSING:
             self._detached(Input.GOT_DETACHED, retry=code not in (ErrorCode.SUPERSEDED,))
+        elif self._is_closing:
+            self.link = None
+            self.core.end(ErrorCode.SESSION_CLOSED, "the session was closed")
         else:
             self.link = None
             self.core.end(code, text)

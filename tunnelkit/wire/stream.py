@@ -355,6 +355,7 @@ class StreamCore:
     def receive_refused(self, code: int, text: str) -> None:
         """The far side would not open the stream."""
         self._move_by_peer(Input.GOT_REFUSED)
+        code = code or ErrorCode.INTERNAL_ERROR  # none would read as opened
         was = self.outgoing, self.incoming
         if was[1] is Half.OPEN:
             self.incoming_error = (code, text)
@@ -370,6 +371,7 @@ class StreamCore:
 
     def session_ended(self, code: int, text: str) -> None:
         """The session is gone: both directions end as if reset by the peer."""
+        code = code or ErrorCode.SESSION_CLOSED  # none would read as opened
         if self.incoming is Half.OPEN:
             self.incoming_error = (code, text)
         was = self.outgoing, self.incoming
