@@ -21,6 +21,7 @@ SIDECAR = "sidecar/prices"
 LAPTOP = "devbox/alice"
 KILL_AT_PERCENT = 30
 CALL_SECONDS = 30.0
+HOLD_SECONDS = 2.0
 DRAIN_SECONDS = 20.0
 
 
@@ -211,8 +212,7 @@ class Play:
                     break
                 received = line["received"]
                 if not killed_at and received * 100 >= total * KILL_AT_PERCENT:
-                    killed_at = time.monotonic()
-                    self._stage.children["broker"].signal(signal.SIGKILL)
+                    killed_at = await self._kill_broker()
                     nursery.start_soon(self._restart_broker)
                 words = "the broker was killed, and is started again" if killed_at else "received"
                 self._teller.bar(received, total, words)
@@ -222,6 +222,24 @@ class Play:
         replayed = await self._replayed() - before
         self.see("bytes replayed", f"{replayed:,}", replayed > 0, replayed_bytes=replayed)
         await self._check_target(counts)
+
+    async def _kill_broker(self) -> float:
+        """Kill the broker while bytes are under way; return the moment.
+
+        It is held for the few milliseconds that asking takes, else all could have arrived by luck.
+        """
+        broker = self._stage.children["broker"]
+        broker.signal(signal.SIGSTOP)
+        with trio.move_on_after(HOLD_SECONDS):
+            while not await self._under_way():  # noqa: ASYNC110 - another process knows
+                await trio.sleep(0.001)
+        broker.signal(signal.SIGKILL)
+        return time.monotonic()
+
+    async def _under_way(self) -> int:
+        """Return how many bytes the laptop has sent that were not acknowledged."""
+        sessions = (await self.status("devbox"))["sessions"]
+        return sum(session["unacknowledged_bytes"] for session in sessions)
 
     async def _restart_broker(self) -> None:
         await self._stage.children["broker"].wait()

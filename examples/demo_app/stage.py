@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 READY_SECONDS = 20.0
 TAIL_LINES = 12
+MAX_PLACE_LETTERS = 60
 
 
 class DemoFailed(Exception):
@@ -169,7 +170,9 @@ def _state(child: Child) -> str:
 @asynccontextmanager
 async def open_stage() -> AsyncGenerator[Stage]:
     """Make a folder for keys, sockets and logs; at the end remove it, and every process."""
-    with tempfile.TemporaryDirectory(prefix="tunnelkit-demo-") as folder:
+    # The kernel takes paths of sockets up to 107 bytes; some temporary folders lie deep.
+    place = tempfile.gettempdir() if len(tempfile.gettempdir()) < MAX_PLACE_LETTERS else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="tunnelkit-demo-", dir=place) as folder:
         stage = Stage(Path(folder))
         try:
             yield stage

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+import tempfile
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +16,13 @@ import pytest
 import trio
 
 from tests.examples.started import ROOT, environment
+
+
+@pytest.fixture
+def folder() -> Generator[Path]:
+    """A folder whose path is short: sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="tk-") as name:
+        yield Path(name)
 
 
 @asynccontextmanager
@@ -75,10 +83,10 @@ def child_of(parent: int, script: str) -> int:
 
 
 @pytest.mark.deadline(180)
-async def test_demo_sees_every_step_work(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
+async def test_demo_sees_every_step_work(folder: Path) -> None:
+    report = folder / "report.json"
     # Not smaller: the broker is to be killed between 25 % and 75 %, on a busy machine as well.
-    async with open_demo(tmp_path, "--size-mib", 256, "--json", report) as process:
+    async with open_demo(folder, "--size-mib", 256, "--json", report) as process:
         seen = await read_until(process, "\0")
         assert await process.wait() == 0, seen
     facts = json.loads(report.read_text())["facts"]
@@ -87,28 +95,28 @@ async def test_demo_sees_every_step_work(tmp_path: Path) -> None:
     assert facts["replayed_bytes"] > 0
     assert facts["target_connections"] == 1
     assert "everything was seen to work" in seen
-    assert os.listdir(tmp_path) == ["report.json"]
+    assert os.listdir(folder) == ["report.json"]
 
 
 @pytest.mark.parametrize("moment", ["[1/6]", "[2/6]", "[4/6]", "20 %", "[5/6]"])
-async def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
-    async with open_demo(tmp_path, "--size-mib", 256) as process:
+async def test_ctrl_c_leaves_nothing_behind(folder: Path, moment: str) -> None:
+    async with open_demo(folder, "--size-mib", 256) as process:
         await read_until(process, moment)
         process.send_signal(signal.SIGINT)
         rest = await read_until(process, "\0")
         assert await process.wait() == 130
     assert "Traceback" not in rest
     assert "interrupted" in rest
-    assert processes_of(tmp_path) == []
-    assert os.listdir(tmp_path) == []
+    assert processes_of(folder) == []
+    assert os.listdir(folder) == []
 
 
-async def test_failure_names_the_step_and_shows_the_logs(tmp_path: Path) -> None:
-    async with open_demo(tmp_path, "--size-mib", 256) as process:
+async def test_failure_names_the_step_and_shows_the_logs(folder: Path) -> None:
+    async with open_demo(folder, "--size-mib", 256) as process:
         await read_until(process, "[2/6]")
         os.kill(child_of(process.pid, "shop.py"), signal.SIGKILL)
         seen = await read_until(process, "\0")
         assert await process.wait() == 1
     assert "FAILED at" in seen
     assert "last lines of the logs" in seen
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(folder) == []

@@ -56,6 +56,7 @@ class Running:
         self._admin: str | None = options.admin
         self._scope = scope
         self._stopping = trio.Event()
+        self._why = ""
 
     # --- stopping ---------------------------------------------------------------------------
 
@@ -65,6 +66,8 @@ class Running:
         Cancellation: atomic.
         """
         await self._stopping.wait()
+        if self._why:
+            _log.info("%s: draining for at most %g s", self._why, self.drain_seconds)
 
     def stop(self, why: str) -> None:
         """Ask the program to finish and end; asked twice, it ends now."""
@@ -73,7 +76,7 @@ class Running:
             self.exit = Exit.CUT_SHORT
             self._scope.cancel()
         else:
-            _log.info("%s: draining for at most %g s", why, self.drain_seconds)
+            self._why = why
             self._stopping.set()
 
     def displaced(self, why: str) -> None:
