@@ -9,7 +9,7 @@ to its own target when nobody listens here.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import trio
 
@@ -29,9 +29,10 @@ __all__ = ["TargetServer"]
 class _Waiting(NullEnd):
     """The sink of a stream whose target is being connected to: notices when the peer leaves."""
 
-    __slots__ = ("is_left", "key", "pending")
+    __slots__ = ("is_left", "key", "on_left", "pending")
 
-    def __init__(self) -> None:
+    def __init__(self, on_left: Callable[[_Waiting], None]) -> None:
+        self.on_left = on_left
         self.pending: Pending | None = None
         self.key = -1
         self.is_left = False
@@ -44,6 +45,12 @@ class _Waiting(NullEnd):
 
     def leave(self) -> None:
         """The peer does not wait any more."""
+        if not self.is_left:
+            self.cancel()
+            self.on_left(self)
+
+    def cancel(self) -> None:
+        """Give the connect up."""
         self.is_left = True
         if self.pending is not None:
             self.pending.cancel()
@@ -68,6 +75,7 @@ class TargetServer:
         self._endpoint = endpoint
         self._nursery = nursery
         self._deadlines = Deadlines(endpoint.pump, limits.CONNECT_TIMEOUT_SECONDS)
+        self._waiting: dict[_Waiting, StreamCore] = {}
         self._ends: set[PipeEnd] = set()
         self._is_draining = False
         self._emptied = trio.Event()
@@ -85,13 +93,15 @@ class TargetServer:
         """
         self._is_draining = True
         with trio.move_on_after(timeout):
-            while self._ends:
+            while self._ends or self._waiting:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
 
     def close(self) -> None:
         """Refuse what comes from now on, and reset what is open."""
         self.targets.clear()
+        for waiting in list(self._waiting):
+            self._give_up(waiting, ErrorCode.GOING_AWAY, "the devbox is shutting down")
         self._deadlines.close()
         for end in list(self._ends):
             end.reset(ErrorCode.GOING_AWAY, "the devbox is shutting down")
@@ -108,20 +118,19 @@ class TargetServer:
                 f"{self._endpoint.subject} serves no target {stream.target[:100]!r}",
             )
             return
-        waiting = _Waiting()
+        waiting = _Waiting(self._left)
         stream.sink = waiting
+        self._waiting[waiting] = stream
         if stream.target in self._names:
             self._nursery.start_soon(self._connect_by_name, stream, waiting, address)
             return
 
         def done(result: Pipe | ConnectFailed) -> None:
-            self._deadlines.remove(waiting.key)
             self._connected(stream, waiting, result)
 
         def timed_out() -> None:
-            waiting.leave()
             text = f"no answer from {address} within {limits.CONNECT_TIMEOUT_SECONDS:g} s"
-            self._refuse(stream, ErrorCode.TARGET_UNREACHABLE, text)
+            self._give_up(waiting, ErrorCode.TARGET_UNREACHABLE, text)
 
         waiting.key = self._deadlines.add(timed_out)
         waiting.pending = self._endpoint.network.connect_nowait(address, self._endpoint.pump, done)
@@ -131,16 +140,32 @@ class TargetServer:
     ) -> None:
         endpoint = self._endpoint
         result: Pipe | ConnectFailed
-        try:
-            result = await connect(endpoint.network, address, endpoint.pump)
-        except ConnectFailed as error:
-            result = error
-        with endpoint.pump.batch():
-            self._connected(stream, waiting, result)
+        if waiting.is_left:
+            return
+        with trio.CancelScope() as waiting.pending:
+            try:
+                result = await connect(endpoint.network, address, endpoint.pump)
+            except ConnectFailed as error:
+                result = error
+            with endpoint.pump.batch():
+                self._connected(stream, waiting, result)
+
+    def _left(self, waiting: _Waiting) -> None:
+        """The peer left; where it only stopped reading, it still waits for an answer."""
+        self._deadlines.remove(waiting.key)
+        self._waiting.pop(waiting).refuse(ErrorCode.CANCELLED, "the opener gave up")
+        self._tell_if_empty()
+
+    def _give_up(self, waiting: _Waiting, code: int, text: str) -> None:
+        self._deadlines.remove(waiting.key)
+        waiting.cancel()
+        self._refuse(self._waiting.pop(waiting), code, text)
 
     def _connected(
         self, stream: StreamCore, waiting: _Waiting, result: Pipe | ConnectFailed
     ) -> None:
+        self._deadlines.remove(waiting.key)
+        self._waiting.pop(waiting, None)
         if isinstance(result, ConnectFailed):
             if not waiting.is_left:
                 code = ErrorCode.TARGET_REFUSED if result.refused else ErrorCode.TARGET_UNREACHABLE
@@ -155,12 +180,16 @@ class TargetServer:
 
     def _over(self, end: PipeEnd) -> None:
         self._ends.discard(end)
-        if not self._ends:
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if not self._ends and not self._waiting:
             self._emptied.set()
 
     def _refuse(self, stream: StreamCore, code: int, text: str) -> None:
         self.refused_count += 1
         stream.refuse(code, text)
+        self._tell_if_empty()
 
 
 def _is_numeric(address: Address) -> bool:
