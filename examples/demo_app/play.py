@@ -228,13 +228,15 @@ class Play:
 
         It is held for the few milliseconds that asking takes, else all could have arrived by luck.
         """
-        broker = self._stage.children["broker"]
+        broker, held_at = self._stage.children["broker"], time.monotonic()
         broker.signal(signal.SIGSTOP)
         with trio.move_on_after(HOLD_SECONDS):
             while not await self._under_way():  # noqa: ASYNC110 - another process knows
                 await trio.sleep(0.001)
         broker.signal(signal.SIGKILL)
-        return time.monotonic()
+        killed_at = time.monotonic()
+        self.facts["held_ms"] = round((killed_at - held_at) * 1000, 1)
+        return killed_at
 
     async def _under_way(self) -> int:
         """Return how many bytes the laptop has sent that were not acknowledged."""
@@ -264,7 +266,8 @@ class Play:
         percent = 100 * offset / total
         self.see(
             "broker killed by SIGKILL",
-            f"when the client had {offset:,} of {total:,} bytes ({percent:.0f} %)",
+            f"when the client had {offset:,} of {total:,} bytes ({percent:.0f} %); it was held "
+            f"for {self.facts['held_ms']} ms before, so that bytes were under way",
             25 <= percent <= 75,
             kill_offset_bytes=offset,
             kill_percent=percent,
