@@ -101,8 +101,10 @@ def with_free_ports(text: str) -> str:
 def _step(block: Block, folder: Path) -> str:
     kind, _, name = block.mark.partition("=")
     if kind == "file":
-        (folder / name).write_text(block.text)
-        command = ":"
+        (folder / "files").mkdir(exist_ok=True)
+        saved = f"files/{block.line}"
+        (folder / saved).write_text(block.text)
+        command = f"cp {saved} {name}"
     elif block.language == "python":
         name = f"block_{block.line}.py"
         (folder / name).write_text(block.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_readme_has_a_program_that_runs() -> None:
 @pytest.mark.parametrize("page", page_files(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_output_follows_what_printed_it(page: Path) -> None:
     marks = ["", *(block.mark for block in blocks_of(page.read_text()) if block.mark)]
-    for before, mark in zip(marks, marks[1:], strict=False):
+    for before, mark in itertools.pairwise(marks):
         assert mark != "output" or before == "run"
 
 

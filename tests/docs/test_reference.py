@@ -1,0 +1,66 @@
+"""Tables of the documentation agree with the code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from enum import IntEnum
+
+import pytest
+
+from docs.draw_pages import MODULES, PARTS, renewed
+from tests.docs.pages import ROOT
+from tunnelkit import limits
+from tunnelkit.admin.rpc import Code
+from tunnelkit.errors import ErrorCode, code_name
+from tunnelkit.programs import Exit
+
+REFERENCE = ROOT / "docs" / "reference"
+
+
+def _rows(text: str) -> list[list[str]]:
+    """Return the cells of every table row of a page."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def _codes(page: str) -> set[tuple[int, str]]:
+    cells = _rows((REFERENCE / page).read_text())
+    return {(int(c[0]), c[1].strip("`")) for c in cells if re.fullmatch(r"-?\d+", c[0])}
+
+
+def _expected(codes: type[IntEnum]) -> set[tuple[int, str]]:
+    return {(int(code), code.name.lower().replace("_", "-")) for code in codes}
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in PARTS}))
+def test_generated_part_is_fresh(page: str) -> None:
+    assert (ROOT / page).read_text() == renewed(page), "run `python docs/draw_pages.py`"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_explained(module: str) -> None:
+    rows = _rows((REFERENCE / "python-api.md").read_text())
+    explained = {row[0].strip("`") for row in rows if row[1]}
+    assert set(importlib.import_module(module).__all__) <= explained
+
+
+def test_every_error_code_is_listed() -> None:
+    assert _codes("errors.md") == {(int(code), code_name(code)) for code in ErrorCode}
+
+
+def test_every_exit_status_is_listed() -> None:
+    listed = {number for number, _ in _codes("programs.md")}
+    assert {int(status) for status in Exit} <= listed
+
+
+def test_every_code_of_the_admin_socket_is_listed() -> None:
+    assert _codes("admin.md") == _expected(Code)
+
+
+def test_every_limit_is_in_the_security_page() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`([A-Z_]{6,})`", page))
+    is_limit = {name for name in vars(limits) if name.startswith(("MAX_", "BROKER_", "HELD_"))}
+    assert named <= set(vars(limits)) | {"TUNNELKIT_PUMP"}
+    assert is_limit - {"BROKER_MAX_CAP_BYTES"} <= named
