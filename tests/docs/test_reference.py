@@ -7,13 +7,16 @@ import re
 from enum import IntEnum
 
 import pytest
+from trio.testing import MockClock
 
 from docs.draw_pages import MODULES, PARTS, renewed
 from tests.docs.pages import ROOT
-from tunnelkit import limits
+from tunnelkit import Identity, KeyRing, generate_key, limits, open_endpoint
 from tunnelkit.admin.rpc import Code
 from tunnelkit.errors import ErrorCode, code_name
 from tunnelkit.programs import Exit
+from tunnelkit.status import endpoint_status, link_status, session_status
+from tunnelkit.testing import MemoryNetwork
 
 REFERENCE = ROOT / "docs" / "reference"
 
@@ -64,3 +67,28 @@ def test_every_limit_is_in_the_security_page() -> None:
     is_limit = {name for name in vars(limits) if name.startswith(("MAX_", "BROKER_", "HELD_"))}
     assert named <= set(vars(limits)) | {"TUNNELKIT_PUMP"}
     assert is_limit - {"BROKER_MAX_CAP_BYTES"} <= named
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", page)
+    assert len(named) > 20
+    for file, test in named:
+        source = (ROOT / "tests" / "tunnelkit" / file).read_text()
+        assert f"def {test}(" in source, f"{file} has no {test}"
+
+
+async def test_every_member_of_a_status_is_explained(autojump_clock: MockClock) -> None:
+    host = MemoryNetwork().host("home")
+    issuer = generate_key()
+    ring = KeyRing([issuer.public_key()])
+    home = Identity.issue(issuer, "home", peers=["away"], targets=[])
+    away = Identity.issue(issuer, "away", peers=["home"], targets=[])
+    async with (
+        open_endpoint(home, ring, listen=["memory://home:7"], network=host),
+        open_endpoint(away, ring, dial=["memory://home:7"], network=host) as endpoint,
+    ):
+        session = await endpoint.open_session("home")
+        members = {*endpoint_status(endpoint, {}), *session_status(session)}
+        members |= set(link_status(endpoint.links[0]))
+    assert members <= set(re.findall(r"`(\w+)`", (REFERENCE / "admin.md").read_text()))
