@@ -20,7 +20,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "tunnelkit": [
         {"errors", "limits", "addresses", "_version"},
         {"wire", "auth"},
-        {"pump", "carriers"},
+        {"pump", "carriers", "services"},
         {"handshake"},
         {"link"},
         {"session", "stream"},
@@ -47,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
 # Places of one layer that may import each other: small modules of one idea.
 PEERS: list[set[str]] = [
     {"errors", "limits", "addresses", "_version"},
-    {"pump", "carriers"},
+    {"pump", "carriers", "services"},
     {"session", "stream"},
     {"dialer", "splice"},
     {"rpc", "http", "capture"},

@@ -23,9 +23,9 @@ import logging
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import NoReturn
 
 import trio
 
@@ -45,6 +45,7 @@ from .errors import (
 from .handshake import Accepting, Dialing
 from .link import Health, Link, new_instance
 from .pump import Pump, acquire_pump, release_pump
+from .services import open_service_nursery
 from .session import Session
 from .stream import Stream
 from .wire.frames import FrameType, Role, Value, decode_fields
@@ -98,6 +99,8 @@ class Endpoint:
         self._addresses: dict[Link, Address] = {}
         self._present: dict[Link, dict[str, bytes]] = {}
         self._instances: dict[str, list[bytes]] = {}
+        self._origins: dict[bytes, str] = {}
+        self._asked_for: Counter[str] = Counter()
         self._closed_links: dict[Link, trio.Event] = {}
         self._is_placing = False
 
@@ -346,10 +349,18 @@ class Endpoint:
                 session.end(error.code, error.text)
 
     def _new_responder(self, session_id: bytes, peer: str, link: Link) -> Session:
-        if len(link.users) >= limits.MAX_SESSIONS_PER_LINK:
-            raise SessionError(ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link")
+        """Make the session that a peer, or a broker for it, asks for.
+
+        Sessions that are detached count too: each is kept for its grace time.
+        """
+        assert link.peer is not None  # the hello is over
+        origin = link.peer.subject
+        if self._asked_for[origin] >= limits.MAX_SESSIONS_PER_LINK:
+            raise SessionError(ErrorCode.LIMIT_EXCEEDED, "too many sessions")
         session = Session(self, Role.RESPONDER, peer, session_id)
         self.sessions[session_id] = session
+        self._origins[session_id] = origin
+        self._asked_for[origin] += 1
         return session
 
     def _receive_invite(self, link: Link, values: Mapping[str, Value]) -> None:
@@ -360,7 +371,11 @@ class Endpoint:
             raise RemoteProtocolError("invite from a peer that is no broker")
         session = self.sessions.get(session_id)
         if session is None:
-            session = self._new_responder(session_id, str(values["peer"]), link)
+            try:
+                session = self._new_responder(session_id, str(values["peer"]), link)
+            except SessionError as error:
+                _log.warning("%r: an invite of %s is ignored: %s", link, values["peer"], error)
+                return
         elif session.role is not Role.RESPONDER or session.peer != values["peer"]:
             return
         session.attach(link)
@@ -450,6 +465,11 @@ class Endpoint:
     def session_ended(self, session: Session) -> None:
         """A session is over."""
         self.sessions.pop(session.session_id, None)
+        origin = self._origins.pop(session.session_id, None)
+        if origin is not None:
+            self._asked_for[origin] -= 1
+            if not self._asked_for[origin]:
+                del self._asked_for[origin]
         self.on_change()
 
     def stream_offered(self, session: Session, stream: StreamCore) -> None:
@@ -486,19 +506,6 @@ class Endpoint:
 
 
 _NOWHERE = Address("tcp")
-
-
-def _raise_only(group: BaseExceptionGroup[BaseException]) -> NoReturn:
-    """Raise what is in *group*: that there is a nursery is nothing for the user of an endpoint."""
-    if len(group.exceptions) > 1:
-        raise group
-    error = group.exceptions[0]
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        error.__context__ = context
-        del error, context
 
 
 def _refuse_stream(session: Session, stream: StreamCore) -> None:
@@ -543,7 +550,7 @@ async def open_endpoint(
     offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
     pump = acquire_pump()
     try:
-        async with trio.open_nursery() as nursery:
+        async with open_service_nursery() as nursery:
             endpoint = Endpoint(
                 identity,
                 ring,
@@ -565,7 +572,5 @@ async def open_endpoint(
                 nursery.cancel_scope.cancel()  # nobody dials any more
                 with trio.CancelScope(shield=True):
                     await endpoint.aclose()
-    except BaseExceptionGroup as group:
-        _raise_only(group)
     finally:
         await release_pump(pump)

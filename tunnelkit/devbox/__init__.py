@@ -18,6 +18,7 @@ from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.services import open_service_nursery
 
 from .endpoint import TargetServer
 
@@ -56,11 +57,10 @@ async def open_devbox(
         open_endpoint(
             identity, ring, dial=dial, listen=listen, network=network, grace_seconds=grace_seconds
         ) as endpoint,
-        trio.open_nursery() as nursery,
+        open_service_nursery() as nursery,
     ):
         server = TargetServer(endpoint, targets, nursery)
         try:
             yield Devbox(endpoint, server)
         finally:
             server.close()
-            nursery.cancel_scope.cancel()
