@@ -267,8 +267,8 @@ class Session:
             SessionError, AuthenticationError: it must not; the session itself is unharmed.
         """
         generation, received = _int(values["generation"]), _int(values["received"])
-        self.core.check_peer(generation, received)
         self._check_proof(generation, received, values)
+        self.core.check_peer(generation, received)
         with self.pump.batch():
             self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
             self.link = link
@@ -292,8 +292,8 @@ class Session:
         if self.core.attachment is not Attachment.ATTACHING:
             return
         try:
-            self.core.check_peer(generation, received)
             self._check_proof(generation, received, values)
+            self.core.check_peer(generation, received)
             self._attached(generation, received, _int(values["cap"]))
         except (SessionError, AuthenticationError) as error:
             if error.code == ErrorCode.STALE_GENERATION:
