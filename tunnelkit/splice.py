@@ -17,15 +17,19 @@ system call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
 from . import limits
 from .carriers import Pipe, PipeBroken
 from .errors import ErrorCode
+from .wire.states import Half
 from .wire.stream import NULL_END, Buffer, End, StreamCore
 
 __all__ = ["PipeEnd", "splice_pipes", "splice_stream"]
+
+_log = logging.getLogger(__name__)
 
 READ_BYTES: Final = limits.BULK_FRAME_BYTES
 """Most bytes read from a pipe at once."""
@@ -78,12 +82,17 @@ class PipeEnd:
         self.pipe.want(readable and not self._read_over, self._want_write)
 
     def _ready(self, readable: bool, writable: bool) -> None:
-        if writable and self._want_write:
-            self._want_write = False
-            self._want(readable=not self._pending)
-            self.other.resume()
-        if readable and not self._is_over:
-            self._read()
+        try:
+            if writable and self._want_write:
+                self._want_write = False
+                self._want(readable=not self._pending)
+                self.other.resume()
+            if readable and not self._is_over:
+                self._read()
+        except Exception:
+            # A bug.  It costs this splice, and not everybody who uses the pump.
+            _log.exception("unexpected error in the splice of %s", self.pipe.description)
+            self._broken("internal error")
 
     def _read(self) -> None:
         """Read once and offer; the pipe is asked again only when all of that was taken."""
@@ -195,6 +204,9 @@ def splice_stream(end: PipeEnd, stream: StreamCore, first: bytes = b"") -> None:
     stream.sink = end
     end.join(stream, first)
     stream.resume()
+    if stream.outgoing is not Half.OPEN:
+        # The peer left before there was a sink that could be told.
+        end.stop(ErrorCode.NOT_READING, "")
 
 
 def splice_pipes(left: PipeEnd, right: PipeEnd, first: bytes = b"") -> None:

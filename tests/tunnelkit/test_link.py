@@ -53,6 +53,9 @@ class User:
     ) -> None:
         self.frames.append((kind, stream, bytes(payload)))
 
+    def frame_failed(self, error: Exception) -> None:
+        raise AssertionError from error
+
     def link_writable(self) -> None:
         self.resumed += 1
 
@@ -93,7 +96,9 @@ async def test_link_is_suspect_before_it_is_dead(
     _, owner, _, _ = join_links(pump, network)
     await trio.sleep(offset + 0.01)
     network.stall("left", "right")
-    await trio.sleep(SUSPECT_WITHIN + 0.05)
+    began = trio.current_time()
+    await wait_until(lambda: owner.healths or owner.closed)
+    assert trio.current_time() - began <= SUSPECT_WITHIN + 0.05
     assert owner.healths == [Health.SUSPECT]
     assert not owner.closed
 
