@@ -2,15 +2,9 @@
 
 How it works.  Nobody but the link touches its pipe.  Receiving is synchronous: when the pump says
 that the pipe is readable, the link reads once into the pump's large buffer and hands every whole
-frame to whom its session number belongs, as a view that is valid for the call.  Sending is
-try-first: frames are put on the *cork*, and the cork is written with one system call at the end
-of the pump's batch, or when it holds 64 KiB.  What the socket does not take stays in the
-*backlog*; until that is written the link is not *clear*, and nobody numbers new frames, so control
-can still overtake bulk.  Because no step waits, a cancelled user cannot leave half a frame behind,
-and a frame once begun is finished by this link or the link is closed.
-
-Liveness: any inbound byte counts.  After a quiet interval a ping goes out; after one more the link
-is suspect, after two it is dead.  A wall clock that jumps (the lid of a laptop) asks at once.
+frame to whom its session number belongs, as a view that is valid for the call.  `outbox` is the
+sending half: try first, one system call for a batch, and what does not fit lets everybody wait.
+`liveness` judges whether the peer is still there; the link keeps the timer and sends the pings.
 
 A link never raises into the pump: what goes wrong ends the link with an error that `link_closed`
 tells its owner, once.  Sessions find that their outlet is gone, and attach elsewhere.
@@ -21,10 +15,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Callable
-from enum import Enum
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
 
@@ -32,34 +24,17 @@ from . import limits
 from .carriers import Pipe, PipeBroken
 from .errors import AuthenticationError, LinkError, LinkLost, RemoteProtocolError
 from .handshake import Accepting, Dialing, Peer, check_first_bytes
+from .liveness import TICKS, Health, Liveness
+from .outbox import Outbox
 from .pump import Timer
 from .wire.frames import FrameType, decode_fields, encode_fields, encode_frame
 from .wire.reader import FrameReader
-from .wire.sending import Sender
 from .wire.session import AttachmentLost
 from .wire.states import LinkState
-from .wire.stream import Buffer
 
 __all__ = ["Health", "Link", "LinkOwner", "LinkUser", "new_instance"]
 
-JOIN_BYTES: Final = 16 * 1024
-"""Corked frames up to this size in all are joined: one copy is cheaper than many buffers."""
-
-_JUMP_SECONDS: Final = 2.0
-"""A wall clock that runs this much ahead of the monotonic one has jumped."""
-
-_TICKS: Final = 3
-"""Looks at a link's liveness in one ping interval; what is found late is late by one of them."""
-
 _log = logging.getLogger(__name__)
-
-
-class Health(Enum):
-    """How sure we are that the peer is there."""
-
-    UP = "up"
-    SUSPECT = "suspect"
-    DOWN = "down"
 
 
 class LinkOwner(Protocol):
@@ -105,7 +80,7 @@ def new_instance() -> bytes:
     return os.urandom(16)
 
 
-class Link:
+class Link(Outbox):
     """One link.  Made by an endpoint or a broker from a connected pipe; call `start` once.
 
     Args:
@@ -125,38 +100,28 @@ class Link:
         ping_seconds: float = limits.DEFAULT_PING_SECONDS,
         handshake_seconds: float = limits.HANDSHAKE_TIMEOUT_SECONDS,
     ) -> None:
-        self.pipe = pipe
-        self.pump = pipe.pump
+        super().__init__(pipe)
         self.owner = owner
         self.is_dialer = isinstance(handshake, Dialing)
         self.peer: Peer | None = None
         self.state = handshake.state
         self.health = Health.UP
         self.users: dict[int, LinkUser] = {}
-        self.is_clear = True
         self.error: LinkError | None = None
         self.round_trip_seconds: float | None = None
         self.bytes_in = 0
-        self.bytes_out = 0
         self._handshake: Dialing | Accepting | None = handshake
         self._handshake_seconds = handshake_seconds
         self._ping_seconds = ping_seconds
         self._reader = FrameReader(self.pump.scratch)
-        self._cork: list[Buffer] = []
-        self._cork_bytes = 0
-        self._backlog: deque[Buffer] = deque()
-        self._dirty: list[Sender] = []
-        self._is_deferred = False
         self._numbers = 1 if self.is_dialer else 2
         self._highest_peer_number = 0
         self._turn = 0
         self._pongs_waiting = 0
         self._heard = False
-        self._tick_seconds = ping_seconds / _TICKS
-        self._silent_ticks = 0
+        self._tick_seconds = ping_seconds / TICKS
+        self._liveness: Liveness | None = None
         self._ping_sent_at: float | None = None
-        self._wall = 0.0
-        self._clock = 0.0
         self._timer: Timer | None = None
         self._close_when_flushed: LinkError | None = None
 
@@ -185,10 +150,7 @@ class Link:
         self.error = error
         self.state = LinkState.CLOSED
         self.health = Health.DOWN
-        self.is_clear = False
-        self._cork.clear()
-        self._backlog.clear()
-        self._dirty.clear()
+        self.close_outbox()
         if self._timer is not None:
             self._timer.cancel()
         self.pipe.close()
@@ -211,7 +173,7 @@ class Link:
     def close_after_flush(self, error: LinkError) -> None:
         """Close once everything that was written has gone to the pipe."""
         self._close_when_flushed = error
-        self._want_flush()
+        self.want_flush()
 
     @property
     def is_up(self) -> bool:
@@ -236,109 +198,22 @@ class Link:
 
     def write_hop(self, kind: FrameType, session: int = 0, **values: int | bytes | str) -> None:
         """Write a hop frame; a peer that causes many of them and reads none loses the link."""
-        if self._cork_bytes > limits.MAX_UNWRITTEN_BYTES and not self.is_clear:
+        if self.waiting_bytes > limits.MAX_UNWRITTEN_BYTES:
             lost = self._lost("the peer does not read what it asks for")
             self.pump.call_soon(lambda: self.close(lost))
             return
         self.write(encode_frame(kind, encode_fields(kind, **values), session=session))
 
-    def write(self, first: Buffer, second: Buffer | None = None) -> None:
-        """Put one whole frame on the cork."""
-        if self.error is not None:
-            return
-        self._cork.append(first)
-        self._cork_bytes += len(first)
-        if second is not None:
-            self._cork.append(second)
-            self._cork_bytes += len(second)
-        if not self._is_deferred:
-            self._is_deferred = True
-            self.pump.defer(self._flush)
-        if self._cork_bytes >= limits.CORK_BYTES and self.is_clear:
-            self._write_cork()
+    def send_failed(self, error: PipeBroken) -> None:
+        self.close(self._lost(error))
 
-    def write_now(self, frames: Buffer) -> None:
-        """Write whole frames that cannot be kept, after what is corked; the link must be clear."""
-        if self._cork:
-            self._write_cork()
-        if self.is_clear:
-            self._send([frames], len(frames))
-        elif self.error is None:
-            self._backlog.append(bytes(frames))
-
-    def want_state(self, session: Sender) -> None:
-        """Let *session* write its acks and windows before the next flush."""
-        dirty = self._dirty
-        if not dirty or dirty[-1] is not session:
-            dirty.append(session)
-            self._want_flush()
-
-    def _want_flush(self) -> None:
-        if not self._is_deferred:
-            self._is_deferred = True
-            self.pump.defer(self._flush)
-
-    def _flush(self) -> None:
-        """Write what is corked; the end of a batch."""
-        self._is_deferred = True
-        if self._dirty and self.is_clear:
-            now = trio.current_time()
-            dirty, self._dirty = self._dirty, []
-            for session in dirty:
-                if session.outlet is self:
-                    session.write_state(now)
-        self._is_deferred = False
-        if self._cork and self.is_clear:
-            self._write_cork()
-        if self._close_when_flushed is not None and not self._backlog and not self._cork:
+    def flushed(self) -> None:
+        if self._close_when_flushed is not None:
             self.close(self._close_when_flushed)
 
-    def _write_cork(self) -> None:
-        cork, self._cork = self._cork, []
-        size, self._cork_bytes = self._cork_bytes, 0
-        buffers: list[Buffer] = [b"".join(cork)] if size <= JOIN_BYTES and len(cork) > 1 else cork
-        self._send(buffers, size)
-
-    def _send(self, buffers: list[Buffer], size: int) -> None:
-        """Give whole frames to the pipe; what it does not take becomes the backlog."""
-        try:
-            if len(buffers) == 1:
-                sent = self.pipe.try_send(buffers[0])
-            else:
-                sent = self.pipe.try_send_many(buffers)
-        except PipeBroken as error:
-            lost = self._lost(error)
-            self.pump.call_soon(lambda: self.close(lost))
-            self.is_clear = False
-            return
-        self.bytes_out += sent
-        if sent < size:
-            self._backlog.extend(_after(buffers, sent))
-            self.is_clear = False
-            self.pipe.want(readable=True, writable=True)
-
-    def _drain(self) -> None:
-        """The pipe is writable: write the backlog, then let the users go on."""
-        backlog = self._backlog
-        while backlog:
-            try:
-                sent = self.pipe.try_send_many(list(backlog))
-            except PipeBroken as error:
-                self.close(self._lost(error))
-                return
-            if not sent:
-                return
-            self.bytes_out += sent
-            _drop(backlog, sent)
-        self.is_clear = True
-        self._pongs_waiting = 0
-        self._flush()
-        self._resume_users()
-        if self.is_clear and self.error is None:
-            self.pipe.want(readable=True, writable=False)
-
-    def _resume_users(self) -> None:
+    def resume_users(self) -> None:
         """Let everybody who waits write, beginning with another one each time."""
+        self._pongs_waiting = 0
         users = list(self.users.values())
         self._turn = (self._turn + 1) % max(1, len(users))
         for user in users[self._turn :] + users[: self._turn]:
@@ -353,7 +228,7 @@ class Link:
             if readable:
                 self._receive()
             if writable and self.error is None and not self.is_clear:
-                self._drain()
+                self.drain()
             elif writable and self.error is None:
                 self.pipe.want(readable=True, writable=False)
         except Exception as error:
@@ -399,9 +274,8 @@ class Link:
             last = encode_frame(FrameType.GO_AWAY, values)
         else:
             last = b""
-        if last and self.is_clear:
-            self._send([*self._cork, last], self._cork_bytes + len(last))
-            self.pipe.send_eof()
+        if last:
+            self.send_last(last)
         ended = LinkError(f"link over {self.pipe.description} ended: {error}")
         ended.__cause__ = error
         self.close(ended)
@@ -476,28 +350,21 @@ class Link:
     def _start_liveness(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._wall, self._clock = time.time(), trio.current_time()
+        self._liveness = Liveness(time.time(), trio.current_time())
         self._timer = self.pump.call_later(self._tick_seconds, self._check_liveness)
         self.probe()
 
     def _check_liveness(self) -> None:
-        wall, clock = time.time(), trio.current_time()
-        jumped = wall - self._wall - (clock - self._clock) > _JUMP_SECONDS
-        self._wall, self._clock = wall, clock
-        if self._heard:
-            self._heard = False
-            self._silent_ticks = 0
-            self._set_health(Health.UP)
-        else:
-            self._silent_ticks += 1
-            # The last byte is at least this many ticks old, and less than one tick older.
-            if self._silent_ticks == 3 * _TICKS - 1:
-                silence = self._ping_seconds * 3
-                self.close(self._lost(f"no byte from the peer for {silence:g} s"))
-                return
-            if self._silent_ticks == 2 * _TICKS - 1:
-                self._set_health(Health.SUSPECT)
-        if jumped or self._silent_ticks % _TICKS == _TICKS - 1:
+        liveness = self._liveness
+        assert liveness is not None  # the timer is set after it
+        liveness.tick(self._heard, time.time(), trio.current_time())
+        self._heard = False
+        if liveness.health is Health.DOWN:
+            silence = self._ping_seconds * 3
+            self.close(self._lost(f"no byte from the peer for {silence:g} s"))
+            return
+        self._set_health(liveness.health)
+        if liveness.probe_is_due:
             self.probe()
         self._timer = self.pump.call_later(self._tick_seconds, self._check_liveness)
 
@@ -524,28 +391,3 @@ class Link:
         if self._ping_sent_at is not None:
             self.round_trip_seconds = trio.current_time() - self._ping_sent_at
             self._ping_sent_at = None
-
-
-def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
-    """Return what is left of *buffers* after *sent* bytes; what may change is copied."""
-    rest: deque[Buffer] = deque(buffers)
-    _drop(rest, sent)
-    return [_kept(item) for item in rest]
-
-
-def _kept(buffer: Buffer) -> Buffer:
-    """Return a buffer that stays as it is: a copy of anything that its owner may change."""
-    if isinstance(buffer, memoryview) and buffer.readonly:
-        return buffer
-    return bytes(buffer)
-
-
-def _drop(buffers: deque[Buffer], sent: int) -> None:
-    while sent:
-        first = buffers[0]
-        if len(first) <= sent:
-            sent -= len(first)
-            buffers.popleft()
-        else:
-            buffers[0] = memoryview(first)[sent:]
-            return

@@ -88,7 +88,7 @@ async def test_silent_peer_is_found_within_10_s(
     assert "no byte from the peer" in str(owner.closed[0])
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.5, 2.99, 5.9])
+@pytest.mark.parametrize("offset", [0.0, 1.5, 2.97, 5.9])
 async def test_link_is_suspect_before_it_is_dead(
     offset: float, autojump_clock: MockClock, pump: Pump
 ) -> None:

@@ -115,7 +115,7 @@ class SwitchLink(Link):
     def _deliver(self, count: int) -> None:
         self._reader.received_runs(count, self._frame, self._find)
 
-    def _resume_users(self) -> None:
+    def resume_users(self) -> None:
         active = self.active
         while active and self.is_clear:
             leg = active.popleft()

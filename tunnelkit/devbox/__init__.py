@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import trio
-
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing

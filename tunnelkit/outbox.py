@@ -1,0 +1,193 @@
+"""What a link sends: a cork, a backlog, and whether there is room.
+
+Sending is try-first.  Frames are put on the *cork*, which is written with one system call at the
+end of the pump's batch, or when it holds 64 KiB.  What the pipe does not take is the *backlog*;
+until that is written the outbox is not *clear*, and nobody numbers new frames.  Because no step
+waits, a cancelled user cannot leave half a frame behind.
+
+`Outbox` is the `Outlet` of the sessions that are attached over its link.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Final
+
+import trio
+
+from . import limits
+from .carriers import Pipe, PipeBroken
+from .wire.sending import Sender
+from .wire.stream import Buffer
+
+__all__ = ["Outbox"]
+
+JOIN_BYTES: Final = 16 * 1024
+"""Corked frames up to this size in all are joined: one copy is cheaper than many buffers."""
+
+
+class Outbox(ABC):
+    """The sending half of a link; `Link` is the whole."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.pump = pipe.pump
+        self.is_clear = True
+        self.is_closed = False
+        self.bytes_out = 0
+        self._cork: list[Buffer] = []
+        self._cork_bytes = 0
+        self._backlog: deque[Buffer] = deque()
+        self._dirty: list[Sender] = []
+        self._is_deferred = False
+
+    @abstractmethod
+    def send_failed(self, error: PipeBroken) -> None:
+        """The pipe is gone."""
+
+    @abstractmethod
+    def flushed(self) -> None:
+        """Everything that was written has gone to the pipe."""
+
+    @abstractmethod
+    def resume_users(self) -> None:
+        """There is room again: let everybody who waits write."""
+
+    def close_outbox(self) -> None:
+        """Forget what has not been written, and take no more."""
+        self.is_closed = True
+        self.is_clear = False
+        self._cork.clear()
+        self._backlog.clear()
+        self._dirty.clear()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for a pipe that takes no more."""
+        return 0 if self.is_clear else self._cork_bytes
+
+    def write(self, first: Buffer, second: Buffer | None = None) -> None:
+        """Put one whole frame on the cork."""
+        if self.is_closed:
+            return
+        self._cork.append(first)
+        self._cork_bytes += len(first)
+        if second is not None:
+            self._cork.append(second)
+            self._cork_bytes += len(second)
+        if not self._is_deferred:
+            self._is_deferred = True
+            self.pump.defer(self._flush)
+        if self._cork_bytes >= limits.CORK_BYTES and self.is_clear:
+            self._write_cork()
+
+    def write_now(self, frames: Buffer) -> None:
+        """Write whole frames that cannot be kept, after what is corked; the link must be clear."""
+        if self._cork:
+            self._write_cork()
+        if self.is_clear:
+            self._send([frames], len(frames))
+        elif not self.is_closed:
+            self._backlog.append(bytes(frames))
+
+    def want_state(self, session: Sender) -> None:
+        """Let *session* write its acks and windows before the next flush."""
+        dirty = self._dirty
+        if not dirty or dirty[-1] is not session:
+            dirty.append(session)
+            self.want_flush()
+
+    def want_flush(self) -> None:
+        if not self._is_deferred:
+            self._is_deferred = True
+            self.pump.defer(self._flush)
+
+    def _flush(self) -> None:
+        """Write what is corked; the end of a batch."""
+        self._is_deferred = True
+        if self._dirty and self.is_clear:
+            now = trio.current_time()
+            dirty, self._dirty = self._dirty, []
+            for session in dirty:
+                if session.outlet is self:
+                    session.write_state(now)
+        self._is_deferred = False
+        if self._cork and self.is_clear:
+            self._write_cork()
+        if not self._backlog and not self._cork:
+            self.flushed()
+
+    def _write_cork(self) -> None:
+        cork, self._cork = self._cork, []
+        size, self._cork_bytes = self._cork_bytes, 0
+        buffers: list[Buffer] = [b"".join(cork)] if size <= JOIN_BYTES and len(cork) > 1 else cork
+        self._send(buffers, size)
+
+    def send_last(self, frame: bytes) -> None:
+        """Send what is corked and *frame* as far as the pipe takes them, and end sending."""
+        if self.is_clear:
+            self._send([*self._cork, frame], self._cork_bytes + len(frame))
+            self.pipe.send_eof()
+
+    def _send(self, buffers: list[Buffer], size: int) -> None:
+        """Give whole frames to the pipe; what it does not take becomes the backlog."""
+        try:
+            if len(buffers) == 1:
+                sent = self.pipe.try_send(buffers[0])
+            else:
+                sent = self.pipe.try_send_many(buffers)
+        except PipeBroken as error:
+            failed = error
+            self.pump.call_soon(lambda: self.send_failed(failed))
+            self.is_clear = False
+            return
+        self.bytes_out += sent
+        if sent < size:
+            self._backlog.extend(_after(buffers, sent))
+            self.is_clear = False
+            self.pipe.want(readable=True, writable=True)
+
+    def drain(self) -> None:
+        """The pipe is writable: write the backlog, then let the users go on."""
+        backlog = self._backlog
+        while backlog:
+            try:
+                sent = self.pipe.try_send_many(list(backlog))
+            except PipeBroken as error:
+                self.send_failed(error)
+                return
+            if not sent:
+                return
+            self.bytes_out += sent
+            _drop(backlog, sent)
+        self.is_clear = True
+        self._flush()
+        self.resume_users()
+        if self.is_clear:
+            self.pipe.want(readable=True, writable=False)
+
+
+def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:
+    """Return what is left of *buffers* after *sent* bytes; what may change is copied."""
+    rest: deque[Buffer] = deque(buffers)
+    _drop(rest, sent)
+    return [_kept(item) for item in rest]
+
+
+def _kept(buffer: Buffer) -> Buffer:
+    """Return a buffer that stays as it is: a copy of anything that its owner may change."""
+    if isinstance(buffer, memoryview) and buffer.readonly:
+        return buffer
+    return bytes(buffer)
+
+
+def _drop(buffers: deque[Buffer], sent: int) -> None:
+    while sent:
+        first = buffers[0]
+        if len(first) <= sent:
+            sent -= len(first)
+            buffers.popleft()
+        else:
+            buffers[0] = memoryview(first)[sent:]
+            return
