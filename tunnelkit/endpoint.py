@@ -99,6 +99,7 @@ class Endpoint:
         self._addresses: dict[Link, Address] = {}
         self._present: dict[Link, dict[str, bytes]] = {}
         self._instances: dict[str, list[bytes]] = {}
+        self._leads_to: dict[Address, bytes] = {}
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
         self._closed_links: dict[Link, trio.Event] = {}
@@ -201,8 +202,22 @@ class Endpoint:
         return {subject for link in self.links for subject in self._present.get(link, ())}
 
     async def _hold_link(self, address: Address) -> LinkError:
+        while (twin := self._twin(address)) is not None:
+            await self.wait_link_closed(twin)
         pipe = await connect(self.network, address, self.pump)
         return await self.wait_link_closed(self.begin_link(pipe, address))
+
+    def _twin(self, address: Address) -> Link | None:
+        """Return a link to the process at *address* that was dialled at another address.
+
+        A peer keeps only the newest link of an instance: two would replace each other for ever.
+        """
+        instance = self._leads_to.get(address)
+        for link in self.links:
+            is_there = link.peer is not None and link.peer.instance == instance
+            if is_there and self._addresses.get(link, address) != address:
+                return link
+        return None
 
     def _report(self, address: Address, error: LinkError) -> None:
         """Log a failure once, not at each attempt."""
@@ -257,7 +272,10 @@ class Endpoint:
             self._present[link] = {peer.subject: peer.instance}
         else:
             self._present[link] = {}
-        self.dial_errors.pop(self._addresses.get(link, _NOWHERE), None)
+        address = self._addresses.get(link)
+        if address is not None:
+            self.dial_errors.pop(address, None)
+            self._leads_to[address] = peer.instance
         self.links.append(link)
         self.links.sort(key=self._rank)
         self._place_all()

@@ -328,6 +328,22 @@ async def test_new_link_of_the_same_instance_takes_the_session(
         assert len(pair.bob.links) == 1
 
 
+async def test_two_addresses_of_one_process_do_not_take_turns(
+    autojump_clock: MockClock,
+) -> None:
+    world = World("memory", MemoryNetwork(latency=0.01))
+    async with world.endpoint("bob") as bob:
+        dial = [await bob.listen(world.address("bob", port)) for port in (1, 2)]
+        async with world.endpoint("alice", dial=dial) as alice:
+            session = await alice.open_session("bob")
+            await trio.sleep(60)
+            assert len(alice.links) == 1
+            assert session.resumed_count <= 2
+            bob.links[0].close(LinkLost("the test closes it"))
+            await trio.sleep(1)
+            assert session.state == "open"
+
+
 # --- closing -------------------------------------------------------------------------------
 
 
