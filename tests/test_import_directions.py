@@ -21,7 +21,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"errors", "limits", "addresses", "_version"},
         {"wire", "auth"},
         {"pump", "carriers", "services"},
-        {"handshake", "outbox", "liveness"},
+        {"handshake", "proofs", "outbox", "liveness"},
         {"link"},
         {"session", "stream"},
         {"dialer", "splice"},

@@ -1,7 +1,7 @@
 """`Session`: one pairing with another endpoint, over whichever link there is.
 
 How it works.  A session joins a `SessionCore`, which knows the protocol, with what the protocol
-is not allowed to know: keys, clocks and links.  It proves who it is when it attaches (`_proof`),
+is not allowed to know: keys, clocks and links.  It proves who it is when it attaches (`proofs`),
 checks what the peer proves, and keeps two timers: one to acknowledge within 25 ms, and one that
 ends the session if its peer is gone for longer than the grace time.
 
@@ -22,21 +22,7 @@ from typing import Protocol
 import trio
 
 from . import limits
-from .auth import (
-    NO_SHARE,
-    Capability,
-    Exchange,
-    Identity,
-    KeyRing,
-    attach_mac,
-    attach_message,
-    check_attach_mac,
-    may_meet,
-    session_open_message,
-    sign,
-    verify,
-    verify_signature,
-)
+from .auth import Capability, Identity, KeyRing
 from .errors import (
     AuthenticationError,
     ErrorCode,
@@ -46,9 +32,10 @@ from .errors import (
     code_name,
 )
 from .link import Health, Link
+from .proofs import SessionProofs
 from .pump import Pump, Timer
 from .stream import Stream
-from .wire.frames import FrameType, ProofKind, Role, Value
+from .wire.frames import FrameType, Role, Value
 from .wire.session import AttachmentLost, SessionCore
 from .wire.states import Attachment, Input
 from .wire.stream import StreamCore
@@ -100,13 +87,11 @@ class Session:
         self.core = SessionCore(self, role, window_bytes=endpoint.session_window_bytes)
         self.receive_frame = self.core.receive
         self.link: Link | None = None
-        self.peer_capability: Capability | None = None
         self.peer_instance: bytes | None = None
         self.ended: SessionError | None = None
         self.resumed_count = 0
         self.last_reason = ""
-        self._exchange = Exchange()
-        self._key: bytes | None = None
+        self._proofs = SessionProofs(endpoint.identity, role, self.session_id, peer)
         self._ack_timer: Timer | None = None
         self._grace_timer: Timer | None = None
         self._rest_timer: Timer | None = None
@@ -117,7 +102,7 @@ class Session:
         self._opens_counted_at = trio.current_time()
         self._start_grace()
         if role is Role.INITIATOR:
-            self._send_session_open(NO_SHARE)
+            self._send_session_open()
 
     def __repr__(self) -> str:
         return f"<Session {self.session_id.hex()[:8]} with {self.peer}: {self.state}>"
@@ -247,7 +232,7 @@ class Session:
             number = link.take_number(self)
             self.link = link
             self.core.attach(link, number)
-            kind, proof = self._proof()
+            kind, proof = self._proofs.attach(self.core.generation, self.core.received)
             link.write_hop(
                 FrameType.ATTACH,
                 number,
@@ -267,14 +252,14 @@ class Session:
             SessionError, AuthenticationError: it must not; the session itself is unharmed.
         """
         generation, received = _int(values["generation"]), _int(values["received"])
-        self._check_proof(generation, received, values)
+        self._proofs.check_attach(generation, received, values["proof_kind"], values["proof"])
         self.core.check_peer(generation, received)
         with self.pump.batch():
             self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
             self.link = link
             link.users[number] = self
             self.core.attach(link, number)
-            kind, proof = self._proof()
+            kind, proof = self._proofs.attach(self.core.generation, self.core.received)
             link.write_hop(
                 FrameType.ATTACHED,
                 number,
@@ -292,7 +277,7 @@ class Session:
         if self.core.attachment is not Attachment.ATTACHING:
             return
         try:
-            self._check_proof(generation, received, values)
+            self._proofs.check_attach(generation, received, values["proof_kind"], values["proof"])
             self.core.check_peer(generation, received)
             self._attached(generation, received, _int(values["cap"]))
         except (SessionError, AuthenticationError) as error:
@@ -372,70 +357,24 @@ class Session:
             f"{self.peer} did not come back within {self.endpoint.grace_seconds:g} s",
         )
 
-    # --- proofs -----------------------------------------------------------------------------
+    def _send_session_open(self) -> None:
+        self.core.send_session_open(*self._proofs.session_open())
 
-    def _proof(self) -> tuple[int, bytes]:
-        message = attach_message(
-            int(self.role), self.session_id, self.core.generation, self.core.received
-        )
-        if self._key is not None:
-            return ProofKind.MAC, attach_mac(self._key, message)
-        return ProofKind.SIGNATURE, sign(self.endpoint.identity.key, message)
-
-    def _check_proof(self, generation: int, received: int, values: Mapping[str, Value]) -> None:
-        """Check the peer's proof, as far as this side has state to protect."""
-        if self._key is None or self.peer_capability is None:
-            return
-        message = attach_message(1 - int(self.role), self.session_id, generation, received)
-        proof = _bytes(values["proof"])
-        if values["proof_kind"] == ProofKind.MAC:
-            check_attach_mac(self._key, message, proof)
-        elif values["proof_kind"] == ProofKind.SIGNATURE:
-            verify_signature(self.peer_capability.holder, message, proof)
-        else:
-            raise AuthenticationError("attach without a proof", ErrorCode.BAD_PROOF)
-
-    def _send_session_open(self, peer_share: bytes) -> None:
-        identity = self.endpoint.identity
-        token = identity.token.encode()
-        message = session_open_message(
-            int(self.role), self.session_id, self._exchange.share, peer_share, token
-        )
-        self.core.send_session_open(self._exchange.share, token, sign(identity.key, message))
-
-    def _check_session_open(self, values: Mapping[str, Value]) -> Capability:
-        if values["role"] != 1 - int(self.role):
-            raise AuthenticationError("session-open of the wrong role", ErrorCode.PROTOCOL_ERROR)
-        token, share = _bytes(values["token"]), _bytes(values["share"])
-        capability = verify(token, self.endpoint.ring, self.endpoint.clock())
-        own_share = NO_SHARE if self.role is Role.RESPONDER else self._exchange.share
-        message = session_open_message(1 - int(self.role), self.session_id, share, own_share, token)
-        verify_signature(capability.holder, message, _bytes(values["signature"]))
-        if capability.subject != self.peer:
-            raise AuthenticationError(
-                f"{capability.subject} answers where {self.peer} was expected",
-                ErrorCode.FORBIDDEN,
-            )
-        if not may_meet(self.endpoint.identity.claims, capability):
-            raise AuthenticationError(
-                f"the tokens do not let {self.endpoint.identity.subject} and {self.peer} meet",
-                ErrorCode.FORBIDDEN,
-            )
-        return capability
+    @property
+    def peer_capability(self) -> Capability | None:
+        """What the peer may do, by the token that it has shown end to end."""
+        return self._proofs.capability
 
     # --- SessionOwner -----------------------------------------------------------------------
 
     def peer_opened(self, values: Mapping[str, Value]) -> None:
         try:
-            capability = self._check_session_open(values)
-            share = _bytes(values["share"])
-            self._key = self._exchange.derive(share, self.session_id)
+            self._proofs.accept_open(values, self.endpoint.ring, self.endpoint.clock())
         except AuthenticationError as error:
             self.end(error.code, error.text)
             return
-        self.peer_capability = capability
         if self.role is Role.RESPONDER:
-            self._send_session_open(share)
+            self._send_session_open()
         self.core.establish()
         self.endpoint.session_opened(self)
         self._notify()
