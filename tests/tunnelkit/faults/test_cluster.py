@@ -33,6 +33,7 @@ class Cluster:
         self.faults: Counter[str] = Counter()
         self.calls = 0
         self.ticks = 0
+        self.resets = 0
 
     async def build(self) -> None:
         """Start everything."""
@@ -41,11 +42,7 @@ class Cluster:
             await serve(self.lab, f"pod{number}", 8080, self.execute)
             await serve(self.lab, f"copy{number}", 9080, self.execute)
             await serve(self.lab, f"copy{number}", 9081, tick)
-            targets = {
-                "web": address(f"copy{number}", 9080),
-                "tick": address(f"copy{number}", 9081),
-            }
-            await run_devbox(self.lab, f"dev{number}", copy=f"copy{number}", targets=targets)
+            await self.run_developer(number)
             sidecar = await run_sidecar(
                 self.lab, f"side{number}", pod=f"pod{number}", ports=(("web", 80), ("tick", 81))
             )
@@ -69,7 +66,10 @@ class Cluster:
         while True:
             self.calls += 1
             data = b"%08d" % self.calls + chance.randbytes(chance.choice([0, 100, 5_000, 150_000]))
-            assert await call(self.lab, address(f"side{number}", 80), data) == data
+            try:
+                assert await call(self.lab, address(f"side{number}", 80), data) == data
+            except trio.BrokenResourceError:
+                self.resets += 1
             await trio.sleep(chance.uniform(0, 3))
 
     async def keep_listening(self, number: int) -> None:
@@ -91,6 +91,22 @@ class Cluster:
             fault = self.chance.choice(faults)
             self.faults[fault.__name__] += 1
             await fault()
+
+    async def keep_restarting(self) -> None:
+        """Kill developers' machines, and start them again."""
+        while True:
+            await trio.sleep(self.chance.uniform(1, 20))
+            number = self.chance.choice(TRIOS)
+            self.lab.kill(f"dev{number}")
+            await trio.sleep(self.chance.uniform(0, 10))
+            self.lab.network.host(f"dev{number}").restart()
+            await self.run_developer(number)
+
+    async def run_developer(self, number: int) -> None:
+        """Start a devbox."""
+        copy = f"copy{number}"
+        targets = {"web": address(copy, 9080), "tick": address(copy, 9081)}
+        await run_devbox(self.lab, f"dev{number}", copy=copy, targets=targets)
 
     async def restart_broker(self) -> None:
         self.lab.kill("broker")
@@ -131,7 +147,7 @@ async def tick(service: Service, wire: Wire) -> None:
         await trio.sleep(0.5)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_ten_minutes_of_faults_change_no_byte(seed: int, autojump_clock: MockClock) -> None:
     async with open_lab(seed, latency=0.002, bandwidth=1e6) as lab:
         cluster = Cluster(lab, seed)
@@ -143,7 +159,26 @@ async def test_ten_minutes_of_faults_change_no_byte(seed: int, autojump_clock: M
                     nursery.start_soon(cluster.keep_listening, number)
                 nursery.start_soon(cluster.break_things)
         assert max(cluster.executed.values()) == 1
+        assert cluster.resets == 0
         assert len(cluster.executed) >= cluster.calls - len(TRIOS)
         assert len(cluster.faults) >= 5
         assert cluster.served_by["copy"] > cluster.served_by["pod"] > 0
         assert cluster.ticks > 3 * MINUTES * 60
+
+
+async def test_developers_who_die_leave_exact_answers_or_resets(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_lab(latency=0.002, bandwidth=1e6) as lab:
+        cluster = Cluster(lab, 0)
+        await cluster.build()
+        with trio.move_on_after(MINUTES * 60):
+            async with trio.open_nursery() as nursery:
+                for number in TRIOS:
+                    nursery.start_soon(cluster.keep_calling, number)
+                nursery.start_soon(cluster.break_things)
+                nursery.start_soon(cluster.keep_restarting)
+        assert max(cluster.executed.values()) == 1
+        assert cluster.resets < cluster.calls / 4
+        assert cluster.served_by["copy"] > 0
+        assert cluster.served_by["pod"] > 0
