@@ -10,10 +10,12 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.broker.puppet import open_puppet, settle
 from tests.tunnelkit.faults.lab import Lab, address, open_lab, serve_exchange, transfer
-from tests.tunnelkit.pairs import World, wait_until
-from tunnelkit.endpoint import Endpoint
-from tunnelkit.errors import ErrorCode, OpenRefused, SessionError
+from tests.tunnelkit.pairs import RING, World, wait_until
+from tunnelkit.broker import open_broker
+from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused, SessionError
 from tunnelkit.wire.frames import FrameType, Role
+from tunnelkit.wire.sending import Sender
 
 KIB = 1024
 
@@ -384,3 +386,59 @@ async def test_a_session_beyond_the_budget_waits_until_there_is_room(
             await trio.sleep(2)
             await first.aclose()
         assert [session.peer for session in alice.sessions.values()] == ["carol"]
+
+
+async def test_who_ignores_its_cap_is_detached_and_loses_nothing(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_lab(latency=0.01) as lab:
+        await lab.broker(budget_bytes=1_200_000)  # a cap of 300 KB, and 512 KiB of slack
+        bob = await lab.endpoint("bob")
+        lab.nursery.start_soon(serve_exchange, bob)
+        alice = await lab.endpoint("alice")
+        session = await alice.open_session("bob")
+        keep_to_cap = Sender.limit
+
+        def limit(self: Sender, cap: int) -> None:
+            keep_to_cap(self, 4_000_000 if self is session.core else cap)
+
+        monkeypatch.setattr(Sender, "limit", limit)
+        session.core.limit(0)
+        lab.network.set_path("bob", "broker", latency=0.01, capacity_bytes=16 * KIB)
+        async with trio.open_nursery() as nursery:
+            for number in range(60):
+                nursery.start_soon(transfer, session, f"greedy-{number}", 100 * KIB)
+            await trio.sleep(0.045)  # the streams are open, and their first bytes under way
+            lab.network.stall("bob", "broker")
+            await trio.sleep(2)
+            lab.network.unstall("bob", "broker")
+        assert lab.brokers["broker"].overruns >= 1
+        assert session.resumed_count >= 1
+
+
+async def test_an_address_that_is_in_use_is_a_clear_error(autojump_clock: MockClock) -> None:
+    async with open_lab() as lab:
+        await lab.broker()
+        opened = open_broker(RING, listen=[address("broker")], network=lab.network.host("broker"))
+        with pytest.raises(ConfigurationError, match="memory://broker:7000.*in use"):
+            async with opened:
+                pass
+
+
+async def test_one_broker_under_two_addresses_keeps_one_link(autojump_clock: MockClock) -> None:
+    async with open_lab() as lab:
+        broker = await lab.broker()
+        await broker.listen(address("broker", 7001))
+        await lab.endpoint("bob")
+        opened = open_endpoint(
+            lab.identity("alice"),
+            RING,
+            dial=[address("broker"), address("broker", 7001)],
+            network=lab.network.host("alice"),
+        )
+        alice = await lab.run("alice", opened)
+        session = await alice.open_session("bob")
+        await trio.sleep(5)
+        before = session.resumed_count
+        await trio.sleep(120)
+        assert session.resumed_count == before
