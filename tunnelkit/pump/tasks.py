@@ -31,8 +31,8 @@ class _Watch:
         for side in (0, 1):
             scope = self._scopes[side]
             if self._wanted[side] and scope is None:
-                self._scopes[side] = trio.CancelScope()
-                self._pump.spawn_waiter(self, side)
+                self._scopes[side] = scope = trio.CancelScope()
+                self._pump.spawn_waiter(self, side, scope)
             elif scope is not None and not self._wanted[side]:
                 scope.cancel()
                 self._scopes[side] = None
@@ -44,11 +44,8 @@ class _Watch:
         self.close()
         self._pump.close_socket(sock)
 
-    async def wait(self, side: int) -> None:
-        """Wait and call the handler for as long as this side is wanted."""
-        scope = self._scopes[side]
-        if scope is None:
-            return
+    async def wait(self, side: int, scope: trio.CancelScope) -> None:
+        """Wait and call the handler for as long as *scope* is that of this side."""
         wait: Callable[[int], Awaitable[None]]
         wait = trio.lowlevel.wait_writable if side else trio.lowlevel.wait_readable
         try:
@@ -73,10 +70,10 @@ class TaskPump(Pump):
     def watch(self, fileno: int, handler: Callable[[bool, bool], None]) -> _Watch:
         return _Watch(self, fileno, handler)
 
-    def spawn_waiter(self, watch: _Watch, side: int) -> None:
+    def spawn_waiter(self, watch: _Watch, side: int, scope: trio.CancelScope) -> None:
         """Start the waiting task of one direction of a watch."""
 
         async def wait() -> None:
-            await watch.wait(side)
+            await watch.wait(side, scope)
 
         self._spawn(wait, "socket")

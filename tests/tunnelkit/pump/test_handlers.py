@@ -106,6 +106,20 @@ async def test_interest_can_come_back(pump: Pump, pairs: Pairs) -> None:
     watch.close()
 
 
+async def test_interest_that_changes_its_mind_at_once(pump: Pump, pairs: Pairs) -> None:
+    left, right = pairs()
+    seen = Seen(right)
+    watch = pump.watch(right.fileno(), seen)
+    for _ in range(3):
+        watch.want(True, False)
+        watch.want(False, False)
+    watch.want(True, False)
+    left.send(b"x")
+    await seen.wait()
+    assert seen.data == b"x"
+    watch.close()
+
+
 async def test_both_directions_at_once(pump: Pump, pairs: Pairs) -> None:
     left, right = pairs()
     seen = Seen(right)
