@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from docs.draw_pages import MODULES, PARTS, renewed
 from tests.docs.pages import ROOT
-from tunnelkit import Identity, KeyRing, generate_key, limits, open_endpoint
+from tunnelkit import Identity, KeyRing, errors, generate_key, limits, open_endpoint
 from tunnelkit.admin.rpc import Code
 from tunnelkit.errors import ErrorCode, code_name
 from tunnelkit.programs import Exit
@@ -50,6 +50,11 @@ def test_every_public_name_is_explained(module: str) -> None:
 
 def test_every_error_code_is_listed() -> None:
     assert _codes("errors.md") == {(int(code), code_name(code)) for code in ErrorCode}
+
+
+def test_every_exception_is_listed() -> None:
+    listed = {row[0].strip("`") for row in _rows((REFERENCE / "errors.md").read_text())}
+    assert {name for name in errors.__all__ if name[0].isupper()} - {"ErrorCode"} <= listed
 
 
 def test_every_exit_status_is_listed() -> None:
