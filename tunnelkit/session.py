@@ -143,9 +143,7 @@ class Session:
         Cancellation: atomic; the stream is reset.
         """
         await trio.lowlevel.checkpoint()
-        with self.pump.batch():
-            core = self.offer_stream(target, tuple((metadata or {}).items()))
-            stream = Stream(core, self, self.pump)
+        stream, core = self._begin_stream(target, tuple((metadata or {}).items()))
         if not wait_opened:
             return stream
         answered = trio.Event()
@@ -158,6 +156,14 @@ class Session:
         if core.answer_code:
             raise OpenRefused(core.answer_code, core.answer_text)
         return stream
+
+    @trio.lowlevel.enable_ki_protection
+    def _begin_stream(
+        self, target: str, metadata: tuple[tuple[int, bytes], ...]
+    ) -> tuple[Stream, StreamCore]:
+        with self.pump.batch():
+            core = self.offer_stream(target, metadata)
+            return Stream(core, self, self.pump), core
 
     def offer_stream(self, target: str, metadata: tuple[tuple[int, bytes], ...] = ()) -> StreamCore:
         """Open a stream without waiting; for ends that are spliced.
@@ -217,6 +223,7 @@ class Session:
         finally:
             self.end(ErrorCode.SESSION_CLOSED, "the session was closed")
 
+    @trio.lowlevel.enable_ki_protection
     def end(self, code: int, text: str) -> None:
         """End the session now."""
         with self.pump.batch():

@@ -96,8 +96,11 @@ class PipeEnd:
 
     def _read(self) -> None:
         """Read once and offer; the pipe is asked again only when all of that was taken."""
-        if self._pending or self._read_over:
+        if self._pending:
             self._want(readable=False)
+            return
+        if self._read_over:
+            self._look_for_reset()
             return
         try:
             data = self.pipe.try_receive(READ_BYTES)
@@ -118,6 +121,14 @@ class PipeEnd:
             may_keep = isinstance(rest, memoryview) and rest.readonly
             self._pending = rest if may_keep else bytes(rest)
             self._want(readable=False)
+
+    def _look_for_reset(self) -> None:
+        """The pipe has something to say although its bytes are over: that it broke, perhaps."""
+        self._want(readable=False)
+        try:
+            self.pipe.check()
+        except PipeBroken as error:
+            self._broken(str(error))
 
     def _end_of_file(self) -> None:
         self._read_over = True

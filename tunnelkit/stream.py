@@ -92,11 +92,7 @@ class Stream(trio.abc.HalfCloseableStream):
             with memoryview(_unchanging(data)) as view:
                 sent = 0
                 while sent < len(view):
-                    self._pump.enter()
-                    try:
-                        sent += self._core.offer(view[sent:])
-                    finally:
-                        self._pump.leave()
+                    sent += self._offer(view[sent:])
                     if sent < len(view):
                         self._check_sending()
                         await self._wait_to_send()
@@ -133,10 +129,24 @@ class Stream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             if self._core.outgoing is not Half.ENDED or self._closed:
                 self._check_sending()
-                with self._pump.batch():
-                    self._core.finish()
+                self._finish()
         finally:
             self._sending = False
+
+    # What changes the session's state must not be cut in two by a KeyboardInterrupt.
+
+    @trio.lowlevel.enable_ki_protection
+    def _offer(self, view: memoryview) -> int:
+        self._pump.enter()
+        try:
+            return self._core.offer(view)
+        finally:
+            self._pump.leave()
+
+    @trio.lowlevel.enable_ki_protection
+    def _finish(self) -> None:
+        with self._pump.batch():
+            self._core.finish()
 
     def _begin_sending(self) -> None:
         if self._sending:
@@ -194,6 +204,7 @@ class Stream(trio.abc.HalfCloseableStream):
         finally:
             self._receiving = False
 
+    @trio.lowlevel.enable_ki_protection
     def _receive_nowait(self, most: int) -> bytes | None:
         """Return bytes, b"" at the end, or None where one has to wait."""
         if self._closed:
@@ -244,12 +255,17 @@ class Stream(trio.abc.HalfCloseableStream):
         except trio.Cancelled:
             self.reset()
             raise
+        self._end()
+
+    @trio.lowlevel.enable_ki_protection
+    def _end(self) -> None:
         if not self._closed:
             self._close()
             with self._pump.batch():
                 self._core.finish()
                 self._core.stop(ErrorCode.NOT_READING)
 
+    @trio.lowlevel.enable_ki_protection
     def reset(self, code: int = ErrorCode.CANCELLED, text: str = "") -> None:
         """Break both directions now; the peer gets a `StreamReset` with *code* and *text*."""
         if not self._closed:

@@ -24,7 +24,7 @@ from tunnelkit.pump import use_pump
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream, StreamReset
 from tunnelkit.testing import Attempt, MemoryNetwork, cancel_at_each_step
-from tunnelkit.wire.stream import StreamCore
+from tunnelkit.wire.stream import Buffer, StreamCore
 
 WAYS = ("dialer", "listener", "broker")
 CASES = [
@@ -373,3 +373,24 @@ async def test_unread_stream_stops_its_sender_and_no_other(autojump_clock: MockC
         await assert_works(pair)
         assert len(unread._core.inbox) <= limits.INITIAL_STREAM_WINDOW_BYTES
         await close(stuck, unread)
+
+
+# --- interrupts ----------------------------------------------------------------------------
+
+
+async def test_an_interrupt_does_not_cut_a_send_in_two(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with joined() as pair:
+        stream, peer = await open_streams(pair.session, pair.bob)
+        protected: list[bool] = []
+        offer = StreamCore.offer
+
+        def watched(core: StreamCore, data: Buffer) -> int:
+            protected.append(trio.lowlevel.currently_ki_protected())
+            return offer(core, data)
+
+        monkeypatch.setattr(StreamCore, "offer", watched)
+        await stream.send_all(b"whole")
+        assert protected == [True]
+        await close(stream, peer)

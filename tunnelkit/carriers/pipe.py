@@ -84,6 +84,14 @@ class Pipe(ABC):
         """
 
     @abstractmethod
+    def check(self) -> None:
+        """Look whether the carrier broke, without sending or receiving.
+
+        Raises:
+            PipeBroken: it did.
+        """
+
+    @abstractmethod
     def send_eof(self) -> None:
         """End the sending direction cleanly."""
 

@@ -114,6 +114,11 @@ class SocketPipe(Pipe):
         except OSError as error:
             raise self._fail(error) from error
 
+    def check(self) -> None:
+        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise self._fail(OSError(code, os.strerror(code)))
+
     def send_eof(self) -> None:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)

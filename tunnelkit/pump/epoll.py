@@ -2,8 +2,9 @@
 
 Three habits keep it correct:
 
-* never an empty event mask: a socket that wants nothing is unregistered, because epoll reports
-  hang-ups for any mask, and a half-closed socket that is reset would spin;
+* never an empty event mask: epoll reports hang-ups and errors for any mask, and a half-closed
+  socket that is reset would spin.  A socket that wants nothing is registered for edges alone:
+  that it breaks is reported, once, also in a pause;
 * interest is dropped lazily: a handler that cannot read now says so with `want`, and the system
   call is made only if the socket becomes ready nevertheless; most pauses are over before that;
 * a watch is closed before its descriptor, and events of the same batch for a closed watch are
@@ -29,6 +30,9 @@ __all__ = ["EpollPump"]
 _IN: Final = select.EPOLLIN
 _OUT: Final = select.EPOLLOUT
 _FAILED: Final = select.EPOLLHUP | select.EPOLLERR
+_IDLE: Final = select.EPOLLET
+"""The mask of a socket that wants nothing for now."""
+
 MAX_EVENTS: Final = 64
 """Events taken in one poll; with the slice it bounds how long a batch lasts."""
 
@@ -57,21 +61,33 @@ class _Watch:
 
     def apply(self, mask: int) -> None:
         """Tell epoll."""
-        before, self.registered = self.registered, mask
-        if not before:
-            if mask:
-                self._pump.poller.register(self.fileno, mask)
-                self._pump.watches[self.fileno] = self
-        elif mask:
+        if self.registered:
             self._pump.poller.modify(self.fileno, mask)
         else:
-            self._pump.poller.unregister(self.fileno)
-            del self._pump.watches[self.fileno]
+            self._pump.poller.register(self.fileno, mask)
+            self._pump.watches[self.fileno] = self
+        self.registered = mask
+
+    def serve(self, mask: int) -> None:
+        """Call the handler for what happened, and tell epoll if less is wanted than before."""
+        failed = mask & _FAILED
+        wanted = self.wanted
+        mask = (mask | _IN | _OUT if failed else mask) & wanted
+        if mask or (failed and not wanted):
+            try:
+                self.run(not wanted or mask & _IN != 0, mask & _OUT != 0)
+            except Exception:
+                self._pump.report()
+        wanted = self.wanted or _IDLE
+        if wanted != self.registered and self.registered:
+            self.apply(wanted)
 
     def close(self) -> None:
         self.wanted = 0
         if self.registered:
-            self.apply(0)
+            self.registered = 0
+            self._pump.poller.unregister(self.fileno)
+            del self._pump.watches[self.fileno]
 
     def close_socket(self, sock: socket.socket) -> None:
         """Closing the last descriptor of a socket takes it out of epoll: no call is needed."""
@@ -128,18 +144,18 @@ class EpollPump(Pump):
         try:
             for fileno, mask in rest:
                 watch = watches.get(fileno)
-                if watch is None:
-                    continue
-                mask = (mask | _IN | _OUT if mask & _FAILED else mask) & watch.wanted
-                if mask:
-                    try:
-                        watch.run(mask & _IN != 0, mask & _OUT != 0)
-                    except Exception:
-                        self.report()
-                if watch.wanted != watch.registered and watch.registered:
-                    watch.apply(watch.wanted)
-                if perf_counter() > until:
-                    self._unserved = {number: turn for turn, (number, _) in enumerate(rest)}
-                    break
+                if watch is not None:
+                    watch.serve(mask)
+                    if perf_counter() > until:
+                        self._leave_unserved(list(rest))
+                        break
         finally:
             self.leave()
+
+    def _leave_unserved(self, events: list[tuple[int, int]]) -> None:
+        """The slice is over: the next poll reports these again, but for those told only once."""
+        for fileno, mask in events:
+            watch = self.watches.get(fileno)
+            if watch is not None and watch.registered == _IDLE:
+                watch.serve(mask)
+        self._unserved = {fileno: turn for turn, (fileno, _) in enumerate(events)}

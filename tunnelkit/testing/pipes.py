@@ -239,6 +239,10 @@ class MemoryPipe(Pipe):
             self.broken = text
         return PipeBroken(self.broken)
 
+    def check(self) -> None:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+
     def try_send(self, data: Buffer) -> int:
         if self.broken is not None:
             raise PipeBroken(self.broken)
