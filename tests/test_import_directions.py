@@ -25,6 +25,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"link"},
         {"session", "stream"},
         {"dialer", "splice"},
+        {"roster"},
         {"endpoint"},
         {"rpc", "http", "capture"},
         {"contracts", "admin", "programs", "status"},

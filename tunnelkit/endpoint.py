@@ -43,13 +43,13 @@ from .errors import (
     SessionError,
 )
 from .handshake import Accepting, Dialing
-from .link import Health, Link, new_instance
+from .link import Link, new_instance
 from .pump import Pump, acquire_pump, release_pump
+from .roster import Roster
 from .services import open_service_nursery
 from .session import Session
 from .stream import Stream
 from .wire.frames import FrameType, Role, Value, decode_fields
-from .wire.states import Attachment, LinkState
 from .wire.stream import StreamCore
 
 __all__ = ["Endpoint", "open_endpoint"]
@@ -58,9 +58,6 @@ _log = logging.getLogger(__name__)
 
 OPEN_SESSION_TIMEOUT_SECONDS = 10.0
 """How long `open_session` waits for the peer unless told otherwise, seconds."""
-
-
-_INSTANCES_REMEMBERED = 4
 
 
 class Endpoint:
@@ -87,7 +84,7 @@ class Endpoint:
         self.grace_seconds = grace_seconds
         self.session_window_bytes = session_window_bytes
         self.clock = clock
-        self.links: list[Link] = []
+        self.roster: Roster[Link] = Roster()
         self.listeners: list[Listener] = []
         self.sessions: dict[bytes, Session] = {}
         self.dial_errors: dict[Address, str] = {}
@@ -95,11 +92,6 @@ class Endpoint:
         self.on_change: Callable[[], None] = lambda: None
         self._ping_seconds = ping_seconds
         self._nursery = nursery
-        self._order: list[Address] = []
-        self._addresses: dict[Link, Address] = {}
-        self._present: dict[Link, dict[str, bytes]] = {}
-        self._instances: dict[str, list[bytes]] = {}
-        self._leads_to: dict[Address, bytes] = {}
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
         self._closed_links: dict[Link, trio.Event] = {}
@@ -112,6 +104,11 @@ class Endpoint:
     def subject(self) -> str:
         """The name under which peers know this endpoint."""
         return self.identity.subject
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that are up, the preferred ones first."""
+        return self.roster.links
 
     @property
     def addresses(self) -> list[Address]:
@@ -194,12 +191,12 @@ class Endpoint:
 
     def dial(self, address: Address) -> None:
         """Keep a link to *address* up from now on."""
-        self._order.append(address)
+        self.roster.prefer(address)
         self._nursery.start_soon(keep_link, address, self._hold_link, self._report)
 
     def peers(self) -> set[str]:
         """Return the subjects that can be reached now."""
-        return {subject for link in self.links for subject in self._present.get(link, ())}
+        return self.roster.peers()
 
     async def _hold_link(self, address: Address) -> LinkError:
         while (twin := self._twin(address)) is not None:
@@ -208,16 +205,8 @@ class Endpoint:
         return await self.wait_link_closed(self.begin_link(pipe, address))
 
     def _twin(self, address: Address) -> Link | None:
-        """Return a link to the process at *address* that was dialled at another address.
-
-        A peer keeps only the newest link of an instance: two would replace each other for ever.
-        """
-        instance = self._leads_to.get(address)
-        for link in self.links:
-            is_there = link.peer is not None and link.peer.instance == instance
-            if is_there and self._addresses.get(link, address) != address:
-                return link
-        return None
+        instances = {link: link.peer.instance for link in self.links if link.peer is not None}
+        return self.roster.twin(address, instances)
 
     def _report(self, address: Address, error: LinkError) -> None:
         """Log a failure once, not at each attempt."""
@@ -233,7 +222,7 @@ class Endpoint:
         """Start a link over a pipe that this side connected."""
         handshake = Dialing(self.identity, self.instance, os.urandom(32))
         link = Link(pipe, handshake, self, ping_seconds=self._ping_seconds)
-        self._addresses[link] = address
+        self.roster.begin(link, address)
         self._closed_links[link] = trio.Event()
         link.start()
         return link
@@ -267,17 +256,12 @@ class Endpoint:
         peer = link.peer
         assert peer is not None  # a link that is up knows its peer
         if not peer.is_broker:
-            self._note_instance(peer.subject, peer.instance)
             self._replace_links(link)
-            self._present[link] = {peer.subject: peer.instance}
-        else:
-            self._present[link] = {}
-        address = self._addresses.get(link)
+        address = self.roster.add(link, peer.instance)
         if address is not None:
             self.dial_errors.pop(address, None)
-            self._leads_to[address] = peer.instance
-        self.links.append(link)
-        self.links.sort(key=self._rank)
+        if not peer.is_broker:
+            self._arrived(link, peer.subject, peer.instance)
         self._place_all()
 
     def _replace_links(self, link: Link) -> None:
@@ -295,15 +279,8 @@ class Endpoint:
                 other.go_away(code, "a newer link of the same endpoint")
                 other.close_after_flush(LinkError("replaced by a newer link of the same peer"))
 
-    def _rank(self, link: Link) -> int:
-        address = self._addresses.get(link, _NOWHERE)
-        return self._order.index(address) if address in self._order else len(self._order)
-
     def link_closed(self, link: Link, error: LinkError) -> None:
-        if link in self.links:
-            self.links.remove(link)
-        self._present.pop(link, None)
-        self._addresses.pop(link, None)
+        self.roster.remove(link)
         closed = self._closed_links.pop(link, None)
         if closed is not None:
             closed.set()
@@ -401,14 +378,12 @@ class Endpoint:
     def _receive_presence(self, link: Link, values: Mapping[str, Value]) -> None:
         if link.peer is None or not link.peer.is_broker:
             raise RemoteProtocolError("presence from a peer that is no broker")
-        present = self._present.setdefault(link, {})
         subject, instance = str(values["subject"]), values["instance"]
         assert isinstance(instance, bytes)  # the field table says so
         if values["present"]:
-            self._note_instance(subject, instance)
-            present[subject] = instance
-        elif present.get(subject) == instance:  # a late word of an old instance says nothing
-            del present[subject]
+            self._arrived(link, subject, instance)
+        else:
+            self.roster.left(link, subject, instance)
         self._place_all()
         self.on_change()
 
@@ -426,7 +401,11 @@ class Endpoint:
         self._place_all()
 
     def place_later(self, session: Session) -> None:
-        """Let *session* rest, longer each time, and find a link for it then."""
+        """Let *session* rest, longer each time, unless there is a link it was not tried on."""
+        link = self._choose(session)
+        if link is not None and link not in session.turned_away:
+            self._place_all()
+            return
         session.refusals += 1
         session.rest(next_delay(session.refusals, random.random()))
 
@@ -446,36 +425,23 @@ class Endpoint:
         self.on_change()
 
     def _choose(self, session: Session) -> Link | None:
-        """Return the link that *session* should be on; its own if that is good enough."""
-        now = session.link
-        fit = [link for link in self.links if session.peer in self._present.get(link, ())]
-        # To wait for a peer that has left this broker is good only while nothing is better.
-        is_fit = session.core.is_attached or now in fit
-        if is_fit and now is not None and now.state is LinkState.UP and now.health is Health.UP:
-            return now
-        best = [link for link in fit if link.state is LinkState.UP and link.health is Health.UP]
-        if best:
-            return best[0]
-        if now is not None and session.core.attachment is not Attachment.DETACHED:
-            return now
-        usable = [link for link in fit if link.state is LinkState.UP]
-        return usable[0] if usable else None
+        return self.roster.choose(
+            session.peer,
+            session.link,
+            is_attached=session.core.is_attached,
+            avoid=frozenset(session.turned_away),
+        )
 
     def session_opened(self, session: Session) -> None:
         """A session is established."""
         if session.link is not None:
-            session.peer_instance = self._present.get(session.link, {}).get(session.peer)
+            session.peer_instance = self.roster.instance_of(session.link, session.peer)
         self.on_change()
 
-    def _note_instance(self, subject: str, instance: bytes) -> None:
-        """End the sessions with a process whose place a new one has taken.
-
-        An instance that was seen before is no news: a broker may be late to notice its end.
-        """
-        seen = self._instances.setdefault(subject, [])
-        if instance in seen:
+    def _arrived(self, link: Link, subject: str, instance: bytes) -> None:
+        """A peer can be reached; if it is a new process, the sessions with the old one end."""
+        if not self.roster.arrived(link, subject, instance):
             return
-        self._instances[subject] = [*seen[-_INSTANCES_REMEMBERED + 1 :], instance]
         for session in list(self.sessions.values()):
             if session.peer == subject and session.peer_instance not in (None, instance):
                 session.end(ErrorCode.STATE_LOST, f"{subject} was started anew")

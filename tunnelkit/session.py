@@ -57,7 +57,7 @@ class Home(Protocol):
         """Find a link for *session* when the current batch is over."""
 
     def place_later(self, session: Session) -> None:
-        """Let *session* rest, longer each time, and find a link for it then."""
+        """Let *session* rest, longer each time, unless there is a link it was not tried on."""
 
     def session_opened(self, session: Session) -> None:
         """*session* is open: established, or attached again."""
@@ -96,6 +96,7 @@ class Session:
         self._grace_timer: Timer | None = None
         self._rest_timer: Timer | None = None
         self.refusals = 0
+        self.turned_away: set[Link] = set()
         self._is_closing = False
         self._changed = trio.Event()
         self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
@@ -299,6 +300,7 @@ class Session:
             self._grace_timer.cancel()
             self._grace_timer = None
         self.refusals = 0
+        self.turned_away.clear()
         self.resumed_count += self.core.peer_generation > 0
         self.core.attached(generation, received, cap)
         self._notify()
@@ -311,6 +313,8 @@ class Session:
         if self.link is not None:
             self.link.users.pop(self.core.number, None)
         if code in _TURNED_AWAY:
+            if self.link is not None:
+                self.turned_away.add(self.link)
             self._detached(Input.GOT_DETACHED, retry=False)
             self.endpoint.place_later(self)
         elif code in _PASSING:
