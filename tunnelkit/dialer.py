@@ -24,6 +24,9 @@ MAX_DELAY_SECONDS: Final = 5.0
 REFUSED_DELAY_SECONDS: Final = 15.0
 """A refusal is not going to change soon: somebody has to change a token or a key ring."""
 
+MAX_RETRY_AFTER_SECONDS: Final = 60.0
+"""The longest wait that a peer may ask for."""
+
 GOOD_LINK_SECONDS: Final = 1.0
 """A link that was up for this long proves that dialling works: the next delay is short again."""
 
@@ -90,4 +93,5 @@ async def keep_link(
         delay = next_delay(failures, random.random())
         if isinstance(error, LinkRefused):
             delay = max(delay, REFUSED_DELAY_SECONDS)
+        delay = max(delay, min(error.retry_after_seconds, MAX_RETRY_AFTER_SECONDS))
         await sleep_unless_clock_jumps(delay)

@@ -50,6 +50,7 @@ from .services import open_service_nursery
 from .session import Session
 from .stream import Stream
 from .wire.frames import FrameType, Role, Value, decode_fields
+from .wire.states import LinkState
 from .wire.stream import StreamCore
 
 __all__ = ["Endpoint", "open_endpoint"]
@@ -389,6 +390,7 @@ class Endpoint:
 
     def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
         code, text = _int(values["code"]), str(values["text"])
+        link.retry_after_seconds = _int(values["reconnect_after_ms"]) / 1000
         if code == ErrorCode.DISPLACED:
             link.close(LinkRefused(code, text))
         else:
@@ -422,6 +424,9 @@ class Endpoint:
                 link = self._choose(session)
                 if link is not None and link is not session.link:
                     session.attach(link)
+        for link in list(self.links):
+            if link.is_dialer and link.state is LinkState.LEAVING and not link.users:
+                link.close(LinkError(f"left {link.pipe.description}, as the peer asked"))
         self.on_change()
 
     def _choose(self, session: Session) -> Link | None:

@@ -124,6 +124,9 @@ class AuthenticationError(_CodedError):
 class LinkError(TunnelError):
     """A link could not be made, or has ended."""
 
+    retry_after_seconds: float = 0.0
+    """How long the peer asked us to wait before we dial again; 0: it did not."""
+
 
 class LinkRefused(_CodedError, LinkError):
     """The peer answered the hello with a refusal."""

@@ -111,9 +111,6 @@ CLOSE_TIMEOUT_SECONDS: Final = 5.0
 OPEN_FALLBACK_SECONDS: Final = 1.0
 """Time for `opened` on a listener that can fall back to its local target, seconds."""
 
-HELD_BYTES: Final = 64 * KIB
-"""Most bytes of a client held until `opened` arrives.  Stops: memory use by unanswered opens."""
-
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 """Time for one TCP or unix connect, seconds.  A default."""
 

@@ -114,6 +114,7 @@ class Link(Outbox):
         self._handshake_seconds = handshake_seconds
         self._ping_seconds = ping_seconds
         self._reader = FrameReader(self.pump.scratch)
+        self.retry_after_seconds = 0.0
         self._numbers = 1 if self.is_dialer else 2
         self._highest_peer_number = 0
         self._turn = 0
@@ -148,6 +149,7 @@ class Link(Outbox):
         if self.error is not None:
             return
         self.error = error
+        error.retry_after_seconds = max(error.retry_after_seconds, self.retry_after_seconds)
         self.state = LinkState.CLOSED
         self.health = Health.DOWN
         self.close_outbox()

@@ -101,6 +101,17 @@ async def test_refusal_slows_it_down(autojump_clock: MockClock) -> None:
     assert dialled.gaps == pytest.approx([dialer.REFUSED_DELAY_SECONDS] * 2)
 
 
+@pytest.mark.parametrize(("asked", "waited"), [(20.0, 20.0), (1e9, dialer.MAX_RETRY_AFTER_SECONDS)])
+async def test_peer_that_asks_for_time_gets_it(
+    asked: float, waited: float, autojump_clock: MockClock
+) -> None:
+    error = LinkLost("shutting down")
+    error.retry_after_seconds = asked
+    dialled = Dialled((0, error))
+    await run(dialled, 100)
+    assert dialled.gaps == pytest.approx([waited])
+
+
 async def test_displaced_stops(autojump_clock: MockClock) -> None:
     dialled = Dialled((0, LinkRefused(ErrorCode.DISPLACED, "another process")))
     await run(dialled, 100)

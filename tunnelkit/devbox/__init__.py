@@ -7,7 +7,8 @@ allow-list of local targets.  `open_devbox` puts the two together.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ async def open_devbox(
     listen: Iterable[Address | str] = (),
     network: Network = SYSTEM_NETWORK,
     grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Devbox]:
     """Serve *targets* to peers until the block is left.
 
@@ -53,7 +55,13 @@ async def open_devbox(
     """
     async with (
         open_endpoint(
-            identity, ring, dial=dial, listen=listen, network=network, grace_seconds=grace_seconds
+            identity,
+            ring,
+            dial=dial,
+            listen=listen,
+            network=network,
+            grace_seconds=grace_seconds,
+            clock=clock,
         ) as endpoint,
         open_service_nursery() as nursery,
     ):

@@ -10,8 +10,9 @@ something, and is what the admin socket talks to.
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -190,6 +191,7 @@ async def open_sidecar(
     listen: Iterable[Address | str] = (),
     network: Network = SYSTEM_NETWORK,
     grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Sidecar]:
     """Run a sidecar until the block is left.
 
@@ -202,7 +204,13 @@ async def open_sidecar(
         ConnectFailed: the name of a target is not known.
     """
     async with open_endpoint(
-        identity, ring, dial=dial, listen=listen, network=network, grace_seconds=grace_seconds
+        identity,
+        ring,
+        dial=dial,
+        listen=listen,
+        network=network,
+        grace_seconds=grace_seconds,
+        clock=clock,
     ) as endpoint:
         sidecar = Sidecar(endpoint)
         try:

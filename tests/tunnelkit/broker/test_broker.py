@@ -247,6 +247,18 @@ async def test_a_draining_broker_waits_no_longer_than_it_was_told(
         assert trio.current_time() - begun == pytest.approx(3)
 
 
+async def test_endpoints_leave_a_draining_broker_when_they_have_moved(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_lab() as lab:
+        alice, bob = await pair(lab, "one", "two")
+        session = await alice.open_session("bob")
+        await lab.brokers["one"].drain()
+        await trio.sleep(1)
+        assert (len(alice.links), len(bob.links)) == (1, 1)
+        await transfer(session, "after", 100 * KIB)
+
+
 async def test_nobody_attaches_to_a_broker_that_goes_away(autojump_clock: MockClock) -> None:
     async with open_lab() as lab:
         alice, _ = await pair(lab)
