@@ -25,7 +25,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"link"},
         {"session", "stream"},
         {"dialer", "splice"},
-        {"roster"},
+        {"roster", "host"},
         {"endpoint"},
         {"rpc", "http", "capture"},
         {"contracts", "admin", "programs", "status"},

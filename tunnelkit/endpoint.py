@@ -32,7 +32,7 @@ import trio
 from . import limits
 from .addresses import Address, parse_address
 from .auth import Identity, KeyRing, may_open
-from .carriers import SYSTEM_NETWORK, Listener, Network, Pipe, connect
+from .carriers import SYSTEM_NETWORK, Network, Pipe, connect
 from .dialer import is_final, keep_link, next_delay
 from .errors import (
     AuthenticationError,
@@ -43,7 +43,8 @@ from .errors import (
     SessionError,
 )
 from .handshake import Accepting, Dialing
-from .link import Link, new_instance
+from .host import LinkHost
+from .link import Link
 from .pump import Pump, acquire_pump, release_pump
 from .roster import Roster
 from .services import open_service_nursery
@@ -61,7 +62,7 @@ OPEN_SESSION_TIMEOUT_SECONDS = 10.0
 """How long `open_session` waits for the peer unless told otherwise, seconds."""
 
 
-class Endpoint:
+class Endpoint(LinkHost[Link]):
     """One identity, its links and its sessions.  Made by `open_endpoint`."""
 
     def __init__(
@@ -77,25 +78,17 @@ class Endpoint:
         ping_seconds: float,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__(ring, network, pump, ping_seconds=ping_seconds, clock=clock)
         self.identity = identity
-        self.ring = ring
-        self.network = network
-        self.pump = pump
-        self.instance = new_instance()
         self.grace_seconds = grace_seconds
         self.session_window_bytes = session_window_bytes
-        self.clock = clock
         self.roster: Roster[Link] = Roster()
-        self.listeners: list[Listener] = []
         self.sessions: dict[bytes, Session] = {}
         self.dial_errors: dict[Address, str] = {}
         self.on_stream: Callable[[Session, StreamCore], None] = _refuse_stream
-        self.on_change: Callable[[], None] = lambda: None
-        self._ping_seconds = ping_seconds
         self._nursery = nursery
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
-        self._closed_links: dict[Link, trio.Event] = {}
         self._is_placing = False
 
     def __repr__(self) -> str:
@@ -111,10 +104,11 @@ class Endpoint:
         """The links that are up, the preferred ones first."""
         return self.roster.links
 
-    @property
-    def addresses(self) -> list[Address]:
-        """Where links are accepted, with the real ports."""
-        return [listener.address for listener in self.listeners]
+    def own_name(self) -> tuple[str, bool]:
+        return self.subject, False
+
+    def make_link(self, pipe: Pipe, handshake: Accepting | Dialing, ping_seconds: float) -> Link:
+        return Link(pipe, handshake, self, ping_seconds=ping_seconds)
 
     # --- for users --------------------------------------------------------------------------
 
@@ -179,17 +173,6 @@ class Endpoint:
             finally:
                 self.on_stream = _refuse_stream
 
-    async def listen(self, address: Address) -> Address:
-        """Accept links on *address*; return it with the real port.
-
-        Raises:
-            ConfigurationError: it cannot be listened on.
-        Cancellation: atomic.
-        """
-        listener = await self.network.listen(address, self.pump, self.begin_accepted_link)
-        self.listeners.append(listener)
-        return listener.address
-
     def dial(self, address: Address) -> None:
         """Keep a link to *address* up from now on."""
         self.roster.prefer(address)
@@ -222,36 +205,10 @@ class Endpoint:
     def begin_link(self, pipe: Pipe, address: Address) -> Link:
         """Start a link over a pipe that this side connected."""
         handshake = Dialing(self.identity, self.instance, os.urandom(32))
-        link = Link(pipe, handshake, self, ping_seconds=self._ping_seconds)
+        link = self.add_link(pipe, handshake)
         self.roster.begin(link, address)
-        self._closed_links[link] = trio.Event()
         link.start()
         return link
-
-    def begin_accepted_link(self, pipe: Pipe) -> None:
-        """Start a link over a pipe that the peer connected."""
-        handshake = Accepting(
-            self.ring,
-            subject=self.subject,
-            is_broker=False,
-            instance=self.instance,
-            nonce=os.urandom(32),
-            clock=self.clock,
-        )
-        link = Link(pipe, handshake, self, ping_seconds=self._ping_seconds)
-        self._closed_links[link] = trio.Event()
-        link.start()
-
-    async def wait_link_closed(self, link: Link) -> LinkError:
-        """Wait until *link* is gone, and return why.
-
-        Cancellation: atomic.
-        """
-        closed = self._closed_links.get(link)
-        if closed is not None:
-            await closed.wait()
-        assert link.error is not None  # a closed link says why
-        return link.error
 
     def link_up(self, link: Link) -> None:
         peer = link.peer
@@ -282,9 +239,7 @@ class Endpoint:
 
     def link_closed(self, link: Link, error: LinkError) -> None:
         self.roster.remove(link)
-        closed = self._closed_links.pop(link, None)
-        if closed is not None:
-            closed.set()
+        self.forget_link(link)
         self.on_change()
 
     def health_changed(self, link: Link) -> None:
@@ -485,16 +440,11 @@ class Endpoint:
                     for session in list(self.sessions.values()):
                         nursery.start_soon(session.aclose)
         finally:
-            for listener in self.listeners:
-                listener.close()
+            self.stop_listening()
             with self.pump.batch():
                 for session in list(self.sessions.values()):
                     session.end(ErrorCode.SESSION_CLOSED, "the endpoint was closed")
-            for link in [*self.links, *self._closed_links]:
-                link.close(LinkError("closed by this side"))
-
-
-_NOWHERE = Address("tcp")
+            self.close_links()
 
 
 def _refuse_stream(session: Session, stream: StreamCore) -> None:

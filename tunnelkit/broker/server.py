@@ -10,7 +10,6 @@ anything.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -20,10 +19,11 @@ import trio
 from tunnelkit import limits
 from tunnelkit.addresses import Address, parse_address
 from tunnelkit.auth import KeyRing
-from tunnelkit.carriers import SYSTEM_NETWORK, Listener, Network, Pipe
+from tunnelkit.carriers import SYSTEM_NETWORK, Network, Pipe
 from tunnelkit.errors import ErrorCode, LinkError, RemoteProtocolError
-from tunnelkit.handshake import Accepting
-from tunnelkit.link import Link, new_instance
+from tunnelkit.handshake import Accepting, Dialing
+from tunnelkit.host import LinkHost
+from tunnelkit.link import Link
 from tunnelkit.pump import Pump, Timer, acquire_pump, release_pump
 from tunnelkit.wire.frames import FrameType, Role, Value, decode_fields
 
@@ -35,7 +35,7 @@ __all__ = ["Broker", "open_broker"]
 EXPIRE_EVERY_SECONDS = 1.0
 
 
-class Broker:
+class Broker(LinkHost[SwitchLink]):
     """A running broker.  Made by `open_broker`."""
 
     def __init__(
@@ -48,31 +48,20 @@ class Broker:
         ping_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        self.ring = ring
-        self.network = network
-        self.pump = pump
+        super().__init__(ring, network, pump, ping_seconds=ping_seconds, clock=clock)
         self.registry = registry
-        self.clock = clock
-        self.instance = new_instance()
         self.links: set[SwitchLink] = set()
-        self.listeners: list[Listener] = []
         self.overruns = 0
-        self.on_change: Callable[[], None] = lambda: None
-        self._strangers: set[SwitchLink] = set()
-        self._ping_seconds = ping_seconds
         self._emptied = trio.Event()
         self._timer: Timer = pump.call_later(EXPIRE_EVERY_SECONDS, self._expire)
 
-    async def listen(self, address: Address) -> Address:
-        """Accept links on *address*; return it with the real port.
+    def own_name(self) -> tuple[str, bool]:
+        return "", True
 
-        Raises:
-            ConfigurationError: it cannot be listened on.
-        Cancellation: atomic.
-        """
-        listener = await self.network.listen(address, self.pump, self._accept)
-        self.listeners.append(listener)
-        return listener.address
+    def make_link(
+        self, pipe: Pipe, handshake: Accepting | Dialing, ping_seconds: float
+    ) -> SwitchLink:
+        return SwitchLink(pipe, handshake, self, ping_seconds=ping_seconds)
 
     async def drain(
         self, timeout: float = limits.DEFAULT_DRAIN_SECONDS, *, quiet: float = math.inf
@@ -87,8 +76,7 @@ class Broker:
 
         Cancellation: atomic; what is left is closed with the broker.
         """
-        for listener in self.listeners:
-            listener.close()
+        self.stop_listening()
         with self.pump.batch():
             for link in self.links:
                 link.go_away(ErrorCode.GOING_AWAY, "the broker is shutting down")
@@ -107,39 +95,22 @@ class Broker:
     def close(self) -> None:
         """Close everything now; `open_broker` calls it."""
         self._timer.cancel()
-        for listener in self.listeners:
-            listener.close()
-        for link in [*self._strangers, *self.links]:
-            link.close(LinkError("closed by this side"))
+        self.close_links()
 
     # --- links ------------------------------------------------------------------------------
 
-    def _accept(self, pipe: Pipe) -> None:
-        handshake = Accepting(
-            self.ring,
-            subject="",
-            is_broker=True,
-            instance=self.instance,
-            nonce=os.urandom(32),
-            clock=self.clock,
-        )
-        link = SwitchLink(pipe, handshake, self, ping_seconds=self._ping_seconds).prepare()
-        self._strangers.add(link)
-        link.start()
-
     def link_up(self, link: Link) -> None:
-        assert isinstance(link, SwitchLink)  # `_accept` makes no other
+        assert isinstance(link, SwitchLink)  # `make_link` makes no other
         peer = link.peer
         assert peer is not None  # a link that is up knows its peer
         assert peer.capability is not None  # the accepting side was shown a token
-        self._strangers.discard(link)
         self.links.add(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
         self.on_change()
 
     def link_closed(self, link: Link, error: LinkError) -> None:
-        assert isinstance(link, SwitchLink)  # `_accept` makes no other
-        self._strangers.discard(link)
+        assert isinstance(link, SwitchLink)  # `make_link` makes no other
+        self.forget_link(link)
         self.links.discard(link)
         self._do(self.registry.link_down(link))
         self.on_change()

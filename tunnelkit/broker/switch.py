@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Final
 
 from tunnelkit import limits
-from tunnelkit.link import Link
+from tunnelkit.carriers import Pipe
+from tunnelkit.handshake import Accepting, Dialing
+from tunnelkit.link import Link, LinkOwner
 from tunnelkit.wire.reader import Run
 
 __all__ = ["Leg", "SwitchLink"]
@@ -96,11 +98,17 @@ class Leg:
 class SwitchLink(Link):
     """A link of a broker."""
 
-    def prepare(self) -> SwitchLink:
-        """Set up the round robin; call once, before `start`."""
+    def __init__(
+        self,
+        pipe: Pipe,
+        handshake: Dialing | Accepting,
+        owner: LinkOwner,
+        *,
+        ping_seconds: float = limits.DEFAULT_PING_SECONDS,
+    ) -> None:
+        super().__init__(pipe, handshake, owner, ping_seconds=ping_seconds)
         self.active: deque[Leg] = deque()
         self.legs: dict[int, Leg] = {}
-        return self
 
     def write_through(self, frames: memoryview) -> None:
         """Write a view that is valid only now: a copy on the cork if small, else at once."""

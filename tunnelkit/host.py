@@ -1,0 +1,127 @@
+"""What everything with links has: listeners, links from hello to end, and a name for the process.
+
+An endpoint and a broker differ in what they do with frames; that they listen, take strangers
+through the hello, and leave no link behind is the same, and is here.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import trio
+
+from .addresses import Address
+from .auth import KeyRing
+from .carriers import Listener, Network, Pipe
+from .errors import LinkError
+from .handshake import Accepting, Dialing
+from .link import Link, new_instance
+from .pump import Pump
+
+__all__ = ["LinkHost"]
+
+L = TypeVar("L", bound=Link)
+
+
+class LinkHost(ABC, Generic[L]):
+    """The owner of links; the base of `Endpoint` and of `Broker`.
+
+    Args:
+        ring: the issuers whose tokens are believed.
+        network: where carriers come from.
+        ping_seconds: quiet time after which a link is probed.
+        clock: returns unix seconds, for the expiry of tokens.
+    """
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        network: Network,
+        pump: Pump,
+        *,
+        ping_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.ring = ring
+        self.network = network
+        self.pump = pump
+        self.clock = clock
+        self.instance = new_instance()
+        self.listeners: list[Listener] = []
+        self.on_change: Callable[[], None] = lambda: None
+        self._ping_seconds = ping_seconds
+        self._closed: dict[L, trio.Event] = {}
+
+    @abstractmethod
+    def make_link(self, pipe: Pipe, handshake: Accepting | Dialing, ping_seconds: float) -> L:
+        """Return a link, not yet started."""
+
+    @abstractmethod
+    def own_name(self) -> tuple[str, bool]:
+        """Return this side's subject, and whether it is a broker."""
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where links are accepted, with the real ports."""
+        return [listener.address for listener in self.listeners]
+
+    async def listen(self, address: Address) -> Address:
+        """Accept links on *address*; return it with the real port.
+
+        Raises:
+            ConfigurationError: it cannot be listened on.
+        Cancellation: atomic.
+        """
+        listener = await self.network.listen(address, self.pump, self.accept_link)
+        self.listeners.append(listener)
+        return listener.address
+
+    def accept_link(self, pipe: Pipe) -> None:
+        """Start a link over a pipe that the peer connected."""
+        subject, is_broker = self.own_name()
+        handshake = Accepting(
+            self.ring,
+            subject=subject,
+            is_broker=is_broker,
+            instance=self.instance,
+            nonce=os.urandom(32),
+            clock=self.clock,
+        )
+        self.add_link(pipe, handshake).start()
+
+    def add_link(self, pipe: Pipe, handshake: Accepting | Dialing) -> L:
+        """Make a link that this host owns until it has ended."""
+        link = self.make_link(pipe, handshake, self._ping_seconds)
+        self._closed[link] = trio.Event()
+        return link
+
+    async def wait_link_closed(self, link: L) -> LinkError:
+        """Wait until *link* is gone, and return why.
+
+        Cancellation: atomic.
+        """
+        closed = self._closed.get(link)
+        if closed is not None:
+            await closed.wait()
+        assert link.error is not None  # a closed link says why
+        return link.error
+
+    def forget_link(self, link: L) -> None:
+        """A link has ended."""
+        closed = self._closed.pop(link, None)
+        if closed is not None:
+            closed.set()
+
+    def stop_listening(self) -> None:
+        """Accept no more links."""
+        for listener in self.listeners:
+            listener.close()
+
+    def close_links(self) -> None:
+        """Accept no more links, and close those that there are, strangers included."""
+        self.stop_listening()
+        for link in list(self._closed):
+            link.close(LinkError("closed by this side"))
