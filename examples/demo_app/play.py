@@ -224,24 +224,38 @@ class Play:
         await self._check_target(counts)
 
     async def _kill_broker(self) -> float:
-        """Kill the broker while bytes are under way; return the moment.
+        """Kill the broker while it holds bytes that must be sent again; return the moment.
 
-        It is held for the few milliseconds that asking takes, else all could have arrived by luck.
+        It is stopped for the few milliseconds that asking takes, and let go on where the sidecar
+        turns out to have all that the laptop sent: then nothing would be lost, by luck.
         """
         broker, held_at = self._stage.children["broker"], time.monotonic()
-        broker.signal(signal.SIGSTOP)
         with trio.move_on_after(HOLD_SECONDS):
-            while not await self._under_way():  # noqa: ASYNC110 - another process knows
-                await trio.sleep(0.001)
+            broker.signal(signal.SIGSTOP)
+            while not await self._held_bytes():
+                broker.signal(signal.SIGCONT)
+                await trio.sleep(0.005)
+                held_at = time.monotonic()
+                broker.signal(signal.SIGSTOP)
         broker.signal(signal.SIGKILL)
         killed_at = time.monotonic()
         self.facts["held_ms"] = round((killed_at - held_at) * 1000, 1)
         return killed_at
 
-    async def _under_way(self) -> int:
-        """Return how many bytes the laptop has sent that were not acknowledged."""
-        sessions = (await self.status("devbox"))["sessions"]
-        return sum(session["unacknowledged_bytes"] for session in sessions)
+    async def _held_bytes(self) -> int:
+        """Return how many bytes the laptop has sent that cannot reach the sidecar.
+
+        Not acknowledged is not enough: they may have arrived, and only the ack be missing.
+        """
+        before, arrived = -1, await self._sum("sidecar", "bytes_in")
+        while arrived != before:  # what the broker had passed on still arrives
+            await trio.sleep(0.002)
+            before, arrived = arrived, await self._sum("sidecar", "bytes_in")
+        return await self._sum("devbox", "bytes_out") - arrived
+
+    async def _sum(self, name: str, what: str) -> int:
+        """Return a number of all sessions of a program together."""
+        return sum(session[what] for session in (await self.status(name))["sessions"])
 
     async def _restart_broker(self) -> None:
         await self._stage.children["broker"].wait()
@@ -249,9 +263,8 @@ class Play:
 
     async def _replayed(self) -> int:
         """Return how many bytes both ends have replayed so far."""
-        sessions = [*(await self.status("devbox"))["sessions"]]
-        sessions += (await self.status("sidecar"))["sessions"]
-        return sum(session["replayed_bytes"] for session in sessions)
+        sent_again = [await self._sum(name, "replayed_bytes") for name in ("devbox", "sidecar")]
+        return sum(sent_again)
 
     def _check_download(
         self, done: dict[str, Any], expected: str, total: int, killed_at: float
