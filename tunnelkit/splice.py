@@ -139,8 +139,7 @@ class PipeEnd:
     def _broken(self, why: str) -> None:
         """The pipe is gone: both directions end with bytes missing."""
         if not self._is_over:
-            self._finish_over()
-            self.other.reset(ErrorCode.CONNECTION_RESET, why)
+            self._finish_over().reset(ErrorCode.CONNECTION_RESET, why)
 
     # --- the End interface ------------------------------------------------------------------
 
@@ -169,10 +168,10 @@ class PipeEnd:
 
     def abort(self, code: int, text: str) -> None:
         """The peer's bytes stop with some missing: a pipe can only say so by a reset of both."""
-        if self._is_over:
-            return
-        self.reset(code, text)
-        self.other.reset(ErrorCode.CONNECTION_RESET, "the other direction was reset")
+        if not self._is_over:
+            self.pipe.reset()
+            other = self._finish_over()
+            other.reset(ErrorCode.CONNECTION_RESET, "the other direction was reset")
 
     def stop(self, code: int, text: str) -> None:
         self._pending = b""
@@ -198,16 +197,18 @@ class PipeEnd:
 
     def _close_if_over(self) -> None:
         if self._read_over and self._write_over and not self._is_over:
-            self.pipe.close()
             self._finish_over()
 
-    def _finish_over(self) -> None:
+    def _finish_over(self) -> End:
+        """Close the pipe; return the other end, and let go of it: two ends are a cycle."""
+        other, self.other = self.other, NULL_END
         self._is_over = True
         self._read_over = self._write_over = True
         self._pending = b""
         self.pipe.close()
         if self._on_over is not None:
             self._on_over(self)
+        return other
 
 
 def splice_stream(end: PipeEnd, stream: StreamCore, first: bytes = b"") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
@@ -421,3 +422,20 @@ def _exchanger(
         pipe.want(not is_over, bool(rest[side]))
 
     return ready
+
+
+async def test_finished_splice_needs_no_cycle_collector() -> None:
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        async with spliced("stream", "epoll") as test:
+            await test.left.stream.send_eof()
+            await test.right.stream.send_eof()
+            await test.wait_over()
+            test.ends.clear()
+            test.over.clear()
+            gc.collect()
+        assert not [x for x in gc.garbage if isinstance(x, PipeEnd | StreamCore | Pipe)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()

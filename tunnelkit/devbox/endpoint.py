@@ -164,6 +164,7 @@ class TargetServer:
     def _connected(
         self, stream: StreamCore, waiting: _Waiting, result: Pipe | ConnectFailed
     ) -> None:
+        waiting.pending = None
         self._deadlines.remove(waiting.key)
         self._waiting.pop(waiting, None)
         if isinstance(result, ConnectFailed):

@@ -123,6 +123,7 @@ class Port:
         connecting = _Connecting(pipe)
 
         def done(result: Pipe | ConnectFailed) -> None:
+            connecting.pending = None
             self._connect_deadlines.remove(connecting.key)
             if isinstance(result, ConnectFailed):
                 self._local_failed(connecting, str(result))
