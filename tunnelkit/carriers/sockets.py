@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import socket
 import stat
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import Final
 
 import trio
@@ -30,11 +32,16 @@ from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, Pi
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
 
+_log = logging.getLogger(__name__)
+
 MAX_BUFFERS: Final = 512
 """Buffers in one system call; the kernel takes at most 1,024."""
 
 ACCEPTS_PER_EVENT: Final = 32
 """Connections accepted in one handler call, so that a flood of them delays nobody else."""
+
+WARNING_SECONDS: Final = 60.0
+"""A listener that is out of descriptors says so at most once in this time."""
 
 _LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -212,6 +219,7 @@ class _SocketListener:
         self._pump = pump
         self._accept = accept
         self._timer: Timer | None = None
+        self._silent_until = 0.0
         self._watch = pump.watch(sock.fileno(), self._ready)
         self._watch.want(readable=True, writable=False)
 
@@ -223,12 +231,20 @@ class _SocketListener:
                 return
             except OSError as error:
                 if error.errno in _GONE:
+                    self._warn(error)
                     self._pause()
                     return
                 continue
             sock.setblocking(False)
             name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self.address.path
             self._accept(SocketPipe(sock, self._pump, name))
+
+    def _warn(self, error: OSError) -> None:
+        if perf_counter() >= self._silent_until:
+            self._silent_until = perf_counter() + WARNING_SECONDS
+            why = (error.strerror or str(error)).lower()
+            text = "cannot accept on %s: %s; clients wait: raise `ulimit -n` if this stays so"
+            _log.warning(text, self.address, why)
 
     def _pause(self) -> None:
         """Out of descriptors: leave the queue to the kernel and look again in a moment."""

@@ -51,6 +51,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class _Seldom(logging.Filter):
+    """What Trio says of the admin socket while descriptors are short: one line a minute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback, and the record if one was let through less than a minute ago."""
+        if record.created < self._silent_until:
+            return False
+        self._silent_until = record.created + 60.0
+        record.exc_info = None
+        return True
+
+
 def configure_logging(form: str, level: str, stream: TextIO | None = None) -> None:
     """Send the library's logs to *stream* (stderr), in the form ``human`` or ``json``."""
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -59,5 +75,10 @@ def configure_logging(form: str, level: str, stream: TextIO | None = None) -> No
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    # Trio's own listener (the admin socket) would else print tracebacks when descriptors run out.
+    listeners = logging.getLogger("trio.serve_listeners")
+    listeners.handlers[:] = [handler]
+    listeners.filters[:] = [_Seldom()]
+    listeners.propagate = False
     # A reader of our logs who has gone is no reason to print a traceback to nobody.
     logging.raiseExceptions = False
