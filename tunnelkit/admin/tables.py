@@ -30,7 +30,9 @@ def show(command: str, result: object) -> None:
 def tables_of(status: _Item, now: float) -> list[Table]:
     """Return the tables of a status; *now* is unix seconds."""
     head = {key: status[key] for key in ("program", "subject") if key in status}
-    tables = [_facts_table("", {**head, "peers": ", ".join(status.get("peers", [])) or "-"})]
+    if "peers" in status:  # a broker has links instead
+        head["peers"] = ", ".join(status["peers"]) or "-"
+    tables = [_facts_table("", head)] if head else []
     if "links" in status:
         tables.append(_links_table(status["links"], now))
     if status.get("failing"):
