@@ -6,10 +6,11 @@ through the hello, and leave no link behind is the same, and is here.
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import trio
 
@@ -22,6 +23,11 @@ from .link import Link, new_instance
 from .pump import Pump
 
 __all__ = ["LinkHost"]
+
+TELL_EVERY_SECONDS: Final = 1.0
+"""Strangers that fail are logged this often.  Stops: logs that a port scan fills."""
+
+_log = logging.getLogger(__name__)
 
 L = TypeVar("L", bound=Link)
 
@@ -53,6 +59,8 @@ class LinkHost(ABC, Generic[L]):
         self.listeners: list[Listener] = []
         self.on_change: Callable[[], None] = lambda: None
         self._ping_seconds = ping_seconds
+        self._told_at = float("-inf")
+        self._turned_away = 0
         self._closed: dict[L, trio.Event] = {}
 
     @abstractmethod
@@ -111,9 +119,20 @@ class LinkHost(ABC, Generic[L]):
 
     def forget_link(self, link: L) -> None:
         """A link has ended."""
+        if link.peer is None and not link.is_dialer and link.error is not None:
+            self._stranger_failed(link.error)
         closed = self._closed.pop(link, None)
         if closed is not None:
             closed.set()
+
+    def _stranger_failed(self, error: LinkError) -> None:
+        """Log why somebody did not get in, at most one line a second."""
+        now = trio.current_time()
+        self._turned_away += 1
+        if now - self._told_at >= TELL_EVERY_SECONDS:
+            more = f" ({self._turned_away - 1} more since the last line)"
+            _log.warning("%s%s", error, more if self._turned_away > 1 else "")
+            self._told_at, self._turned_away = now, 0
 
     def stop_listening(self) -> None:
         """Accept no more links."""

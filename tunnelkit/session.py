@@ -90,6 +90,7 @@ class Session:
         self.peer_instance: bytes | None = None
         self.ended: SessionError | None = None
         self.resumed_count = 0
+        self._silent_since: tuple[int, int, int] | None = None
         self.last_reason = ""
         self._proofs = SessionProofs(endpoint.identity, role, self.session_id, peer)
         self._ack_timer: Timer | None = None
@@ -119,7 +120,18 @@ class Session:
     def is_suspect(self) -> bool:
         """Whether a new stream could find nobody at the other end of the path."""
         link = self.link
-        return link is None or not self.core.is_attached or link.health is not Health.UP
+        if link is None or not self.core.is_attached or link.health is not Health.UP:
+            return True
+        return self._silent_since == self._last_heard()
+
+    def note_silence(self) -> None:
+        """An open was not answered in time: suspect until anything at all comes from the peer."""
+        self._silent_since = self._last_heard()
+
+    def _last_heard(self) -> tuple[int, int, int]:
+        """Return what grows when anything comes from the peer, end to end."""
+        core = self.core
+        return core.received, core.acknowledged, core.generation
 
     # --- for users --------------------------------------------------------------------------
 
@@ -171,9 +183,14 @@ class Session:
 
         Raises:
             SessionError: the session ended.
+            OpenRefused: the peer's token has expired.
         """
         if self.ended is not None:
             raise self.ended
+        shown = self.peer_capability
+        if shown is not None and shown.expires_at <= self.endpoint.clock():
+            text = f"the token of {self.peer} has expired: it needs a new one, and a new session"
+            raise OpenRefused(ErrorCode.TOKEN_EXPIRED, text)
         return self.core.open_stream(target, metadata)
 
     async def wait_open(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from tunnelkit._version import __version__
 from tunnelkit.admin import Method
 from tunnelkit.endpoint import Endpoint
+from tunnelkit.errors import code_name
 from tunnelkit.link import Link
 from tunnelkit.session import Session
 
@@ -54,7 +55,17 @@ def session_status(session: Session) -> dict[str, object]:
         "duplicate_frames": core.duplicate_frames,
         "resumed_count": session.resumed_count,
         "last_reason": session.last_reason,
+        "last_reset": reset_text(session),
     }
+
+
+def reset_text(session: Session) -> str:
+    """Say why the last stream of *session* that was reset was, and which side did it."""
+    if session.core.last_reset is None:
+        return ""
+    code, text, by_peer = session.core.last_reset
+    side = session.peer if by_peer else "this side"
+    return f"{text or 'no reason given'} [{code_name(code)}] by {side}"
 
 
 def endpoint_status(endpoint: Endpoint, since: Mapping[Link, float]) -> dict[str, object]:

@@ -293,9 +293,25 @@ async def test_refused_token_is_told_once(
         expired = make_identity("alice", now=NOW - 7200)
         async with world.endpoint("alice", dial=bob.addresses, identity=expired):
             await trio.sleep(100)
-    texts = [record.getMessage() for record in caplog.records if "expired" in record.getMessage()]
+    told = [record for record in caplog.records if record.name == "tunnelkit.endpoint"]
+    texts = [record.getMessage() for record in told if "expired" in record.getMessage()]
     assert len(texts) == 1
     assert expired.token not in caplog.text
+
+
+async def test_strangers_are_logged_without_filling_the_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    async with world.endpoint("bob", listens=True) as bob:
+        for _ in range(50):
+            pipe = await connect(world.network.host("stranger"), bob.addresses[0], bob.pump)
+            pipe.try_send(b"GET / HTTP/1.1\r\n\r\n")
+            await trio.sleep(0.01)
+            pipe.close()
+    texts = [r.getMessage() for r in caplog.records if r.name == "tunnelkit.host"]
+    assert len(texts) == 1
+    assert "HTTP" in texts[0]
 
 
 # --- errors of the opener ------------------------------------------------------------------

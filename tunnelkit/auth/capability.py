@@ -197,7 +197,10 @@ def verify(token: str | bytes, ring: KeyRing, now: float) -> Capability:
     text, header, payload = _split(token)
     key = ring.find(header.kid)
     if key is None:
-        raise AuthenticationError("the token is signed by a key that is not in the key ring")
+        raise AuthenticationError(
+            "the token is signed by a key that is not in the key ring: take a token of a known "
+            "issuer, or add the issuer's public key to the ring"
+        )
     try:
         _JWS.decode(text, key, algorithms=["EdDSA"])
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):

@@ -22,6 +22,7 @@ import trio
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing
+from tunnelkit.auth.capability import matches
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.dialer import next_delay
 from tunnelkit.endpoint import Endpoint, open_endpoint
@@ -77,8 +78,14 @@ class Sidecar:
         """Send new connections of *port* to a developer; running ones stay where they are.
 
         Raises:
-            ConfigurationError: there is no such port.
+            ConfigurationError: there is no such port, or the sidecar may not meet the developer.
         """
+        allowed = self.endpoint.identity.claims.peers
+        if not any(matches(pattern, intercept.peer) for pattern in allowed):
+            raise ConfigurationError(
+                f"the token of {self.endpoint.subject} does not let it meet {intercept.peer!r}; "
+                f"it may meet: {', '.join(allowed) or 'nobody'}"
+            )
         self._port(port).intercept = intercept
         self._keep_session(intercept.peer)
 

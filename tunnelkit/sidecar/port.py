@@ -16,7 +16,7 @@ from typing import Protocol
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Listener, Network, Pending, Pipe
-from tunnelkit.errors import ErrorCode, SessionError, code_name
+from tunnelkit.errors import ErrorCode, OpenRefused, SessionError, code_name
 from tunnelkit.pump import Deadlines, Pump
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd, splice_pipes, splice_stream
@@ -153,7 +153,7 @@ class Port:
         metadata = ((int(Metadata.CLIENT_ADDRESS), pipe.description.encode()),)
         try:
             stream = session.offer_stream(intercept.target, metadata)
-        except SessionError as error:
+        except (SessionError, OpenRefused) as error:
             self._fall_back(pipe, error.text)
             return
         if not intercept.fail_open:
@@ -164,7 +164,7 @@ class Port:
         held = _Held(pipe, session, stream)
         self._held[stream] = held
         stream.on_answer = self._answered
-        held.key = self._deadlines.add(lambda: self._give_up(held, "no answer within 1 s"))
+        held.key = self._deadlines.add(lambda: self._not_answered(held))
 
     def _over(self, end: PipeEnd) -> None:
         self._ends.discard(end)
@@ -184,6 +184,11 @@ class Port:
             end = PipeEnd(held.pipe, self._over)
             self._ends.add(end)
             splice_stream(end, stream)
+
+    def _not_answered(self, held: _Held) -> None:
+        """The time is over; until the developer gives a sign of life, nobody else waits."""
+        self._give_up(held, "no answer within 1 s")
+        held.session.note_silence()
 
     def _give_up(self, held: _Held, why: str) -> None:
         if self._held.pop(held.stream, None) is not None:

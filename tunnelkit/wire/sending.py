@@ -79,6 +79,7 @@ class Sender:
         "bytes_out",
         "generation",
         "is_established",
+        "last_reset",
         "number",
         "outlet",
         "peer_generation",
@@ -123,6 +124,8 @@ class Sender:
         # counters, read when somebody asks
         self.bytes_out = 0
         self.replayed_bytes = 0
+        self.last_reset: tuple[int, str, bool] | None = None
+        """Code and text of the last stream that was reset, and whether the peer did it."""
         self.limit(window_bytes)
 
     def all_acknowledged(self) -> None:
@@ -180,6 +183,11 @@ class Sender:
         self._cap = min(self.window_bytes, cap)
         self._data_limit = max(0, self._cap - _OVERHEAD - min(_LEAST_DATA, self._cap // 4))
         self._threshold = self._cap // limits.ACK_WINDOW_FRACTION
+
+    @property
+    def acknowledged(self) -> int:
+        """The number up to which the peer has received everything."""
+        return self._acknowledged
 
     @property
     def is_attached(self) -> bool:

@@ -100,6 +100,7 @@ class StreamCore:
         "inbox",
         "incoming",
         "incoming_error",
+        "is_answering",
         "is_blocked",
         "metadata",
         "on_answer",
@@ -136,6 +137,7 @@ class StreamCore:
         self.inbox = bytearray()
         self.sink: End = NULL_END
         self.is_blocked = False
+        self.is_answering = False
         self.incoming_error: tuple[int, str] | None = None
         self.on_answer: Callable[[StreamCore], None] | None = None
         self.answer_code = 0
@@ -245,6 +247,8 @@ class StreamCore:
         self._forget_if_over()
 
     def _send_reset(self, direction: int, code: int, text: str) -> None:
+        if not self.is_answering:
+            self.session.last_reset = (code, text, False)
         payload = encode_fields(FrameType.RESET, direction=direction, code=code, text=text[:200])
         self.session.send_control(FrameType.RESET, self.stream_id, payload)
         self._forget_if_over()
@@ -329,13 +333,16 @@ class StreamCore:
         before = self.outgoing
         self.outgoing = self._next(OUTGOING, before, Input.GOT_STOP)
         if before is Half.OPEN:
+            self.is_answering = True
             self.abort(code, text)
+            self.is_answering = False
             self.sink.stop(code, text)
 
     def receive_reset(self, direction: int, code: int, text: str) -> None:
         """The peer ended one direction or both, perhaps with bytes missing."""
         if not ResetDirection.SENDING <= direction <= ResetDirection.BOTH:
             raise RemoteProtocolError("reset without a direction")
+        self.session.last_reset = (code, text, True)
         if direction & ResetDirection.SENDING:
             was_open = self.incoming is Half.OPEN
             self.incoming = self._next(INCOMING, self.incoming, Input.GOT_RESET)

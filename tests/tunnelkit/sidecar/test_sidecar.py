@@ -145,6 +145,27 @@ async def test_a_silent_developer_costs_a_connection_one_second(
         assert trio.current_time() - begun <= 1.2
 
 
+async def test_a_silent_developer_costs_the_next_connections_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_stage() as stage:
+        stage.silence()
+        await stage.call()
+        begun = trio.current_time()
+        for _ in range(5):
+            assert await stage.call(b"hello") == b"local:hello"
+        assert trio.current_time() - begun < 0.1
+
+
+async def test_a_developer_who_wakes_gets_the_next_connections(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        stage.silence()
+        await stage.call()
+        stage.wake()
+        await trio.sleep(1)
+        assert await stage.call(b"hello") == b"copy:hello"
+
+
 async def test_nothing_is_executed_twice_when_the_developer_wakes(
     autojump_clock: MockClock,
 ) -> None:
