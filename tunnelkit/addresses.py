@@ -1,8 +1,11 @@
-"""Addresses of carriers: ``tcp://host:port``, ``unix:///path``, ``memory://host:port`` (no I/O)."""
+"""Addresses of carriers, such as ``tcp://host:port`` and ``unix:///path`` (no I/O).
+
+``tls://host:port`` is TCP with TLS in it; ``memory://host:port`` is for tests.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -10,7 +13,8 @@ from .errors import ConfigurationError
 
 __all__ = ["Address", "parse_address", "parse_host_port"]
 
-_SCHEMES = ("tcp", "unix", "memory")
+_HOST_PORT_SCHEMES = ("tcp", "tls", "memory")
+_LOCAL_SCHEMES = ("unix", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,13 @@ class Address:
     host: str = ""
     port: int = 0
     path: str = ""
+    looked_up: str = field(default="", compare=False)
+    """The name that `host` was before it was looked up; "": it was an address already."""
+
+    @property
+    def name(self) -> str:
+        """The host as the user wrote it: what a certificate has to be for."""
+        return self.looked_up or self.host
 
     def __str__(self) -> str:
         if self.scheme == "unix":
@@ -36,7 +47,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        if self.scheme != "tcp" or self.host == "localhost":
+        if self.scheme in _LOCAL_SCHEMES or self.host == "localhost":
             return True
         try:
             return ip_address(self.host).is_loopback
@@ -60,11 +71,11 @@ def parse_address(text: str, *, what: str = "address") -> Address:
         parts = urlsplit("")
     if parts.scheme == "unix" and parts.path and not parts.netloc:
         return Address("unix", path=parts.path)
-    if parts.scheme in ("tcp", "memory") and not parts.path and not parts.query:
+    if parts.scheme in _HOST_PORT_SCHEMES and not parts.path and not parts.query:
         host, port = _split(parts.netloc, text, what)
         return Address(parts.scheme, host, port)
     raise ConfigurationError(
-        f"{what} {text!r} is not an address; write tcp://HOST:PORT or unix:///PATH"
+        f"{what} {text!r} is not an address; write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
     )
 
 

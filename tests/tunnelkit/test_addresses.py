@@ -13,6 +13,7 @@ GOOD = {
     "tcp://[::1]:7000": Address("tcp", "::1", 7000),
     "tcp://host:0": Address("tcp", "host", 0),
     "tcp://host:65535": Address("tcp", "host", 65535),
+    "tls://broker.example:443": Address("tls", "broker.example", 443),
     "memory://alice:80": Address("memory", "alice", 80),
     "unix:///run/tunnel.sock": Address("unix", path="/run/tunnel.sock"),
 }
@@ -79,6 +80,8 @@ def test_refuse_host_and_port(text: str) -> None:
         ("tcp://[::1]:1", True),
         ("unix:///x", True),
         ("memory://a:1", True),
+        ("tls://127.0.0.1:1", True),
+        ("tls://10.0.0.1:1", False),
         ("tcp://0.0.0.0:1", False),
         ("tcp://10.0.0.1:1", False),
         ("tcp://[::]:1", False),
@@ -87,3 +90,9 @@ def test_refuse_host_and_port(text: str) -> None:
 )
 def test_loopback(text: str, local: bool) -> None:
     assert parse_address(text).is_loopback is local
+
+
+def test_name_is_what_was_looked_up() -> None:
+    found = Address("tls", "192.0.2.1", 443, looked_up="broker.example")
+    assert found == Address("tls", "192.0.2.1", 443)
+    assert (found.name, Address("tls", "192.0.2.1", 443).name) == ("broker.example", "192.0.2.1")
