@@ -112,10 +112,10 @@ class SocketPipe(Pipe):
                 count = self._sock.recv_into(block, min(max_bytes, len(block)))
                 self._large = count >= _LARGE_READ_BYTES
                 return memoryview(block)[:count].toreadonly()
-            scratch = self.pump.edge_scratch
-            count = self._sock.recv_into(scratch, min(max_bytes, len(scratch)))
+            view = self.pump.edge_view
+            count = self._sock.recv_into(view, min(max_bytes, len(view)))
             self._large = count >= _LARGE_READ_BYTES
-            return memoryview(scratch)[:count]
+            return view[:count]
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:

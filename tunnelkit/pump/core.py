@@ -76,7 +76,7 @@ class Pump:
     def __init__(self) -> None:
         self.scratch = bytearray(limits.SCRATCH_BYTES)
         """Where links receive; valid within one handler call."""
-        self.edge_scratch = bytearray(limits.BULK_FRAME_BYTES)
+        self.edge_view = memoryview(bytearray(limits.BULK_FRAME_BYTES))
         """Where spliced sockets receive; valid within one handler call."""
         self.blocks = BlockRing()
         """Where spliced sockets receive when much comes; views may be kept."""

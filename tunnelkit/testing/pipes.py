@@ -295,7 +295,7 @@ class MemoryPipe(Pipe):
     def try_receive(self, max_bytes: int) -> Buffer | None:
         # Short reads go into the shared buffer, as with sockets: a caller that keeps such a view
         # for too long is wrong on both.
-        scratch = self.pump.edge_scratch
+        scratch = self.pump.edge_view
         limit = max_bytes if self._large else min(max_bytes, len(scratch))
         count = self._readable_bytes(limit)
         if count < 0:

@@ -213,6 +213,11 @@ class Sender:
         """Number and write up to *most* bytes of *data*; return how many."""
         outlet = self.outlet
         taken = 0
+        room = self._cap - self.unacknowledged - _OVERHEAD
+        if most <= _LEAST_DATA and most == len(data) and most <= room and self.can_send_data:
+            self._write(_DATA, stream_id, data)  # the short way, which most go
+            self.bytes_out += most
+            return most
         while taken < most and outlet is not None and self.can_send_data:
             frame = limits.SHARED_FRAME_BYTES if self.waiting else limits.BULK_FRAME_BYTES
             size = min(most - taken, frame, self._cap - self.unacknowledged - _OVERHEAD)
