@@ -1,6 +1,7 @@
 """Addresses of carriers, such as ``tcp://host:port`` and ``unix:///path`` (no I/O).
 
-``tls://host:port`` is TCP with TLS in it; ``memory://host:port`` is for tests.
+``tls://host:port`` is TCP with TLS in it, ``ws://host:port/path`` is a WebSocket on TCP and
+``wss://`` one on TLS; ``memory://host:port`` is for tests.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .errors import ConfigurationError
 __all__ = ["Address", "parse_address", "parse_host_port"]
 
 _HOST_PORT_SCHEMES = ("tcp", "tls", "memory")
+_WEBSOCKET_SCHEMES = ("ws", "wss")
 _LOCAL_SCHEMES = ("unix", "memory")
 
 
@@ -36,7 +38,7 @@ class Address:
     def __str__(self) -> str:
         if self.scheme == "unix":
             return f"unix://{self.path}"
-        return f"{self.scheme}://{self.host_port}"
+        return f"{self.scheme}://{self.host_port}{self.path}"
 
     @property
     def host_port(self) -> str:
@@ -74,8 +76,15 @@ def parse_address(text: str, *, what: str = "address") -> Address:
     if parts.scheme in _HOST_PORT_SCHEMES and not parts.path and not parts.query:
         host, port = _split(parts.netloc, text, what)
         return Address(parts.scheme, host, port)
+    plain = not parts.query and not parts.fragment and parts.path.isascii()
+    if parts.scheme in _WEBSOCKET_SCHEMES and plain and parts.path.isprintable():
+        host, port = _split(parts.netloc, text, what)
+        path = "" if parts.path == "/" else parts.path
+        if " " not in path and "@" not in host:
+            return Address(parts.scheme, host, port, path)
     raise ConfigurationError(
-        f"{what} {text!r} is not an address; write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
+        f"{what} {text!r} is not an address; write tcp://HOST:PORT, tls://HOST:PORT, "
+        "ws://HOST:PORT/PATH, wss://HOST:PORT/PATH or unix:///PATH"
     )
 
 

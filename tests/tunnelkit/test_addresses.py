@@ -14,6 +14,9 @@ GOOD = {
     "tcp://host:0": Address("tcp", "host", 0),
     "tcp://host:65535": Address("tcp", "host", 65535),
     "tls://broker.example:443": Address("tls", "broker.example", 443),
+    "ws://broker.example:80": Address("ws", "broker.example", 80),
+    "ws://[::1]:80/a/b%20c": Address("ws", "::1", 80, "/a/b%20c"),
+    "wss://broker.example:443/tunnel": Address("wss", "broker.example", 443, "/tunnel"),
     "memory://alice:80": Address("memory", "alice", 80),
     "unix:///run/tunnel.sock": Address("unix", path="/run/tunnel.sock"),
 }
@@ -31,6 +34,12 @@ BAD = [
     "tcp://[::1",
     "tcp://host:80/path",
     "tcp://host:80?x=1",
+    "ws://host",
+    "ws://host:80/a b",
+    "ws://host:80/é",
+    "ws://host:80/a?b",
+    "ws://host:80/a#b",
+    "ws://me:secret@host:80/",
     "unix://relative.sock",
     "unix://",
     "http://host:80",
@@ -54,6 +63,10 @@ def test_refuse(text: str) -> None:
     with pytest.raises(ConfigurationError) as info:
         parse_address(text, what="--dial")
     assert str(info.value).startswith(f"--dial {text!r}")
+
+
+def test_path_of_a_websocket_may_be_left_out() -> None:
+    assert parse_address("ws://host:80/") == parse_address("ws://host:80")
 
 
 def test_host_and_port_alone_are_tcp() -> None:
@@ -82,6 +95,8 @@ def test_refuse_host_and_port(text: str) -> None:
         ("memory://a:1", True),
         ("tls://127.0.0.1:1", True),
         ("tls://10.0.0.1:1", False),
+        ("ws://127.0.0.1:1/x", True),
+        ("ws://10.0.0.1:1/x", False),
         ("tcp://0.0.0.0:1", False),
         ("tcp://10.0.0.1:1", False),
         ("tcp://[::]:1", False),
