@@ -11,10 +11,11 @@ from typing import Any, Final
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.tunnelkit.certificates import tls_settings
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing, mint
 from tunnelkit.broker import open_broker
-from tunnelkit.carriers import SYSTEM_NETWORK, Network
+from tunnelkit.carriers import SYSTEM_NETWORK, Network, SocketNetwork
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream
@@ -26,7 +27,7 @@ NOW: Final = 1_800_000_000.0
 ISSUER: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 RING: Final = KeyRing([ISSUER.public_key()])
 
-CARRIERS: Final = ("memory", "tcp", "unix")
+CARRIERS: Final = ("memory", "tcp", "unix", "tls")
 
 
 def clock() -> float:
@@ -67,7 +68,7 @@ class World:
     """Where endpoints and brokers of one test live: one carrier, and addresses to listen on.
 
     Args:
-        carrier: "memory", "tcp" or "unix".
+        carrier: "memory", "tcp", "unix" or "tls".
         network: the memory network, for that carrier.
     """
 
@@ -77,15 +78,21 @@ class World:
 
     def host(self, name: str) -> Network:
         """Return the network as *name* sees it; for sockets there is only one."""
-        return self.network.host(name) if self.carrier == "memory" else SYSTEM_NETWORK
+        match self.carrier:
+            case "memory":
+                return self.network.host(name)
+            case "tls":
+                return SocketNetwork(tls_settings())
+            case _:
+                return SYSTEM_NETWORK
 
     def address(self, name: str, port: int = 0) -> Address:
         """Return an address on which *name* can listen."""
         match self.carrier:
             case "memory":
                 return Address("memory", name, port)
-            case "tcp":
-                return Address("tcp", "127.0.0.1", port)
+            case "tcp" | "tls":
+                return Address(self.carrier, "127.0.0.1", port)
             case _:
                 return Address("unix", path=f"{self.folder}/{name}.sock")
 

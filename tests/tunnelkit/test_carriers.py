@@ -257,7 +257,7 @@ async def test_connect_that_nobody_answers(pump: Pump) -> None:
 
 
 async def test_other_schemes_are_refused(pump: Pump) -> None:
-    with pytest.raises(ConfigurationError, match="tcp:// and unix:// only"):
+    with pytest.raises(ConfigurationError, match="tcp://, tls:// and unix:// only"):
         await SYSTEM_NETWORK.resolve(Address("memory", "alice", 1))
 
 
@@ -395,4 +395,4 @@ async def test_closed_listener_leaves_nothing(
 
 
 def test_network_holds_nothing() -> None:
-    assert not vars(SocketNetwork())
+    assert vars(SocketNetwork()) == {"tls": None}

@@ -1,4 +1,4 @@
-"""TCP and unix sockets as pipes, and the real network.
+"""TCP and unix sockets as pipes, and the real network, which puts other carriers' layers on them.
 
 Reads are small by default, into a buffer that all sockets of the pump share.  Once a socket has
 delivered a large read it is read into blocks of its own (`tunnelkit.pump.blocks`), because those
@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -29,6 +30,8 @@ from tunnelkit.pump import Pump, Timer, Watch
 from tunnelkit.wire.stream import Buffer
 
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
+from .tls import tls_client, tls_server
+from .tls_settings import TlsSettings
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
 
@@ -44,6 +47,8 @@ WARNING_SECONDS: Final = 60.0
 """A listener that is out of descriptors says so at most once in this time."""
 
 _LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
+_TLS_SCHEMES: Final = ("tls",)
+_SCHEMES: Final = ("tcp", *_TLS_SCHEMES)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -267,13 +272,54 @@ class _SocketListener:
 
 
 class SocketNetwork(Network):
-    """The real network."""
+    """The real network: sockets, and the layers that the scheme of an address asks for.
+
+    Args:
+        tls: for ``tls://``; None: dial with the system's CAs, and do not listen.
+    """
+
+    def __init__(self, tls: TlsSettings | None = None) -> None:
+        self.tls = tls
+
+    def _client_layers(self, pipe: Pipe, address: Address) -> Pipe:
+        """Return *pipe*, which was dialled, inside of what the scheme asks for.
+
+        Raises:
+            ConnectFailed: the layer cannot be made; the pipe is closed.
+        """
+        if address.scheme in _TLS_SCHEMES:
+            try:
+                return tls_client(pipe, self._tls_settings(), address.name)
+            except (ConfigurationError, ValueError) as error:
+                pipe.close()
+                raise ConnectFailed(f"cannot connect to {address}: {error}") from error
+        return pipe
+
+    def _server_layers(self, pipe: Pipe, address: Address) -> Pipe:
+        """Return *pipe*, which was accepted, inside of what the scheme asks for."""
+        if address.scheme in _TLS_SCHEMES:
+            return tls_server(pipe, self._tls_settings())
+        return pipe
+
+    def _tls_settings(self) -> TlsSettings:
+        if self.tls is None:
+            self.tls = TlsSettings()
+        return self.tls
+
+    def _check_can_listen(self, address: Address) -> None:
+        if address.scheme in _TLS_SCHEMES and not (self.tls and self.tls.can_listen):
+            raise ConfigurationError(
+                f"cannot listen on {address}: TLS needs a certificate and its key "
+                "(--tls-cert and --tls-key)"
+            )
 
     async def resolve(self, address: Address) -> Address:
         if address.scheme == "unix":
             return address
-        if address.scheme != "tcp":
-            raise ConfigurationError(f"{address}: the real network knows tcp:// and unix:// only")
+        if address.scheme not in _SCHEMES:
+            raise ConfigurationError(
+                f"{address}: the real network knows tcp://, tls:// and unix:// only"
+            )
         try:
             ipaddress.ip_address(address.host)
         except ValueError:
@@ -288,10 +334,12 @@ class SocketNetwork(Network):
             why = error.strerror if isinstance(error, OSError) else "it is no host name"
             raise ConnectFailed(f"cannot look up {address.host}: {why}") from error
         found.sort(key=lambda item: item[0] != socket.AF_INET)
-        return Address("tcp", str(found[0][4][0]), address.port)
+        return replace(address, host=str(found[0][4][0]), looked_up=address.host)
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         pump.refuse_virtual_time()
+        if address.scheme in _TLS_SCHEMES:
+            done = self._with_layers(address, done)
         family, target = _socket_address(address)
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -306,10 +354,22 @@ class SocketNetwork(Network):
             return _Failing(address, error, pump, done)
         return connecting
 
+    def _with_layers(self, address: Address, done: Connected) -> Connected:
+        def wrap(result: Pipe | ConnectFailed) -> None:
+            if isinstance(result, Pipe):
+                try:
+                    result = self._client_layers(result, address)
+                except ConnectFailed as failed:
+                    result = failed
+            done(result)
+
+        return wrap
+
     async def listen(
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> Listener:
         pump.refuse_virtual_time()
+        self._check_can_listen(address)
         try:
             resolved = await self.resolve(address)
         except ConnectFailed as error:
@@ -329,8 +389,12 @@ class SocketNetwork(Network):
         except OSError as error:
             sock.close()
             raise ConfigurationError(_explain_listen(address, error)) from error
-        if resolved.scheme == "tcp":
-            resolved = Address("tcp", resolved.host, sock.getsockname()[1])
+        if resolved.scheme != "unix":
+            resolved = replace(resolved, port=sock.getsockname()[1])
+        if resolved.scheme in _TLS_SCHEMES:
+            return _SocketListener(
+                sock, resolved, pump, lambda pipe: accept(self._server_layers(pipe, resolved))
+            )
         return _SocketListener(sock, resolved, pump, accept)
 
 

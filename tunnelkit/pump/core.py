@@ -80,6 +80,8 @@ class Pump:
         """Where spliced sockets receive; valid within one handler call."""
         self.blocks = BlockRing()
         """Where spliced sockets receive when much comes; views may be kept."""
+        self.at_stop: set[Callable[[], None]] = set()
+        """Called when the pump stops; for what lingers without an owner."""
         self.references = 0
         self.wakeups = 0
         self._depth = 0
@@ -252,6 +254,8 @@ class Pump:
 
     async def stop(self) -> None:
         """End the system tasks and wait until they are gone."""
+        for call in list(self.at_stop):
+            self.guard(call)
         for scope in self._scopes:
             scope.cancel()
         with trio.CancelScope(shield=True):
