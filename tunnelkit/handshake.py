@@ -62,6 +62,7 @@ def _check_magic(values: Mapping[str, Value]) -> None:
 
 _HTTP = ("GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "CONN", "TRAC", "PATC", "PRI ", "HTTP")
 _TLS = b"\x16\x03"
+_TLS_ALERT = b"\x15\x03"
 
 
 def check_first_bytes(data: memoryview) -> None:
@@ -73,6 +74,8 @@ def check_first_bytes(data: memoryview) -> None:
     start = bytes(data[:4])
     if start[:2] == _TLS:
         raise RemoteProtocolError("this looks like TLS; a plain tunnel link was expected")
+    if start[:2] == _TLS_ALERT:
+        raise RemoteProtocolError("the other side speaks TLS: dial tls:// instead of tcp://")
     if start.decode("latin-1") in _HTTP:
         raise RemoteProtocolError("this looks like HTTP; a tunnel link was expected")
     if start == b"SSH-":

@@ -25,18 +25,22 @@ import contextlib
 import contextvars
 import ssl
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from tunnelkit import limits
 from tunnelkit.pump import Timer
 from tunnelkit.wire.stream import Buffer
 
 from .pipe import Pipe, PipeBroken
-from .tls_errors import explain
+from .tls_errors import explain, is_record_start
 from .tls_settings import LINK_ALPN, TlsSettings
 from .tls_shared import CHUNK_BYTES, chunks_of, shared_of
 
 __all__ = ["TlsPipe", "tls_client", "tls_server"]
+
+NO_TLS_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x0a"
+"""A fatal alert in clear, "unexpected message": by it a client without TLS can know what this is.
+OpenSSL sends none to a peer that does not speak TLS."""
 
 
 class TlsPipe(Pipe):
@@ -190,6 +194,8 @@ class TlsPipe(Pipe):
                 pass
             except ssl.SSLError as error:
                 self._break(self._explain(error))
+                if self._tls.server_side and not is_record_start(self._first_byte):
+                    self._inner.try_send(NO_TLS_ALERT)
             else:
                 self._agree()
             self._flush()

@@ -53,9 +53,9 @@ _ALERTS: Final[Mapping[str, str]] = {
 }
 
 
-def is_record_start(first: int) -> bool:
-    """Say whether a connection that begins with this byte can be TLS."""
-    return first in _RECORD_TYPES
+def is_record_start(first: int | None) -> bool:
+    """Say whether a connection that begins with this byte, or with none yet, can be TLS."""
+    return first is None or first in _RECORD_TYPES
 
 
 def explain(error: ssl.SSLError, *, server_side: bool, name: str, first: int | None) -> str:
@@ -67,7 +67,7 @@ def explain(error: ssl.SSLError, *, server_side: bool, name: str, first: int | N
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(error, server_side, name)
-    if first is not None and not is_record_start(first):
+    if not is_record_start(first):
         if server_side:
             return "the client does not speak TLS, which this address needs: dial tls://"
         return "the other side does not speak TLS: dial tcp://, or look at host and port"
