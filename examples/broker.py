@@ -19,6 +19,7 @@ from tunnelkit import limits
 from tunnelkit.broker import open_broker
 from tunnelkit.broker.methods import broker_methods
 from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
 
 QUIET_SECONDS = 1.0
@@ -44,7 +45,7 @@ def make_flags() -> Flags:
         metavar="ADDRESS",
         required=True,
         repeat=True,
-        help="where to accept links: tcp://HOST:PORT or unix:///PATH",
+        help="where to accept links: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH",
     )
     flags.add(
         "--keys",
@@ -67,12 +68,14 @@ def make_flags() -> Flags:
         default=limits.DEFAULT_GRACE_SECONDS,
         help="how long one side of a session waits here for the other one",
     )
+    add_tls_flags(flags)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
+    network = make_network(options)
 
     async def serve(running: Running) -> None:
         async with open_broker(
@@ -80,6 +83,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             listen=options.listen,
             budget_bytes=options.budget_mib * limits.MIB,
             grace_seconds=options.grace_seconds,
+            network=network,
         ) as broker:
             watch = Watch(lambda: broker.links)
             broker.on_change = watch.look
@@ -88,7 +92,9 @@ def make_plan(options: argparse.Namespace) -> Plan:
                 await running.wait_stop()
                 await broker.drain(running.drain_seconds, quiet=QUIET_SECONDS)
 
-    return Plan(serve, {"listen": options.listen, "issuers": options.keys.key_ids})
+    return Plan(
+        serve, {"listen": options.listen, "issuers": options.keys.key_ids}, reload_of(network)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

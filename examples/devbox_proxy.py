@@ -16,6 +16,7 @@ from tunnelkit import limits
 from tunnelkit.devbox import open_devbox
 from tunnelkit.devbox.methods import devbox_methods
 from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
@@ -48,6 +49,7 @@ def make_flags() -> Flags:
         help="what a peer may ask for, and where it is; none: everything is refused",
     )
     add_endpoint_flags(flags)
+    add_tls_flags(flags)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 
@@ -55,6 +57,7 @@ def make_flags() -> Flags:
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
     identity = load_identity(options)
+    network = make_network(options)
     targets = unique(options.target, "--target")
     check_links(options)
 
@@ -66,6 +69,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             dial=options.link,
             listen=options.listen,
             grace_seconds=options.grace_seconds,
+            network=network,
         ) as devbox:
             watch = Watch.of_endpoint(devbox.endpoint, running.displaced)
             async with running.admin(devbox_methods(devbox, watch.since)):
@@ -80,7 +84,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         "listen": options.listen,
         "targets": [f"{name} = {address}" for name, address in targets.items()],
     }
-    return Plan(serve, summary)
+    return Plan(serve, summary, reload_of(network))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from tunnelkit import limits
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
@@ -81,6 +82,7 @@ def make_flags() -> Flags:
     )
     flags.add_switch("--fail-closed", help="for --intercept: do not fall back to the local target")
     add_endpoint_flags(flags)
+    add_tls_flags(flags)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 
@@ -88,6 +90,7 @@ def make_flags() -> Flags:
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
     identity = load_identity(options)
+    network = make_network(options)
     ports = unique(options.port, "--port")
     wanted = unique(options.intercept, "--intercept")
     intercepts = {
@@ -107,6 +110,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             dial=options.link,
             listen=options.listen,
             grace_seconds=options.grace_seconds,
+            network=network,
         ) as sidecar:
             watch = Watch.of_endpoint(sidecar.endpoint, running.displaced)
             for name, value in intercepts.items():
@@ -128,7 +132,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         "ports": [f"{spec.name}: {spec.listen} before {spec.target}" for spec in ports.values()],
         "intercepts": [f"{name} by {i.peer} as {i.target}" for name, i in intercepts.items()],
     }
-    return Plan(serve, summary)
+    return Plan(serve, summary, reload_of(network))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

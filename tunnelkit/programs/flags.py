@@ -59,16 +59,21 @@ def text_of(text: str, what: str) -> str:
 
 
 def address(text: str, what: str) -> Address:
-    """Read ``tcp://HOST:PORT`` or ``unix:///PATH``."""
+    """Read ``tcp://HOST:PORT``, ``tls://HOST:PORT`` or ``unix:///PATH``."""
     found = parse_address(text, what=what)
     if found.scheme == "memory":
-        raise ConfigurationError(f"{what} {text!r}: write tcp://HOST:PORT or unix:///PATH")
+        raise ConfigurationError(
+            f"{what} {text!r}: write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
+        )
     return found
 
 
 def host_port(text: str, what: str) -> Address:
     """Read ``HOST:PORT``, or a full address."""
-    return address(text, what) if "://" in text else parse_host_port(text, what=what)
+    found = address(text, what) if "://" in text else parse_host_port(text, what=what)
+    if found.scheme == "tls":
+        raise ConfigurationError(f"{what} {text!r}: TLS is for links; write HOST:PORT here")
+    return found
 
 
 def key_ring(text: str, what: str) -> KeyRing:
@@ -316,6 +321,7 @@ output:
 
 signals:
   SIGTERM, SIGINT: accept nothing new, finish what runs (--drain-seconds), end.  Once more: end now.
+  SIGHUP: read certificates and keys of --tls-* again; links that are up keep theirs.
 
 exit status:
   0  stopped as asked, everything that ran was finished

@@ -48,6 +48,8 @@ class Plan:
     serve: Callable[[Running], Awaitable[None]]
     summary: Mapping[str, Iterable[object]]
     """What ``--check`` prints: for each heading its lines."""
+    reload: Callable[[], None] | None = None
+    """Called on SIGHUP; None: SIGHUP ends the program, as it does by default."""
 
 
 class Running:
@@ -155,10 +157,10 @@ def _calm_collector() -> None:
 
 def _warn_of_open_doors(links: Iterable[Address]) -> None:
     for address in links:
-        if not address.is_loopback:
+        if not address.is_loopback and address.scheme != "tls":
             _log.warning(
                 "%s accepts links from other machines without TLS: whoever is on the way can read "
-                "the traffic; listen on 127.0.0.1, or put a TLS proxy in front",
+                "the traffic; listen on tls:// instead, or on 127.0.0.1",
                 address,
             )
 
@@ -198,6 +200,8 @@ async def _serve(program: str, options: argparse.Namespace, plan: Plan) -> Exit:
     async with trio.open_nursery() as nursery:
         running = Running(program, options, nursery.cancel_scope)
         await nursery.start(_receive_signals, running)
+        if plan.reload is not None:
+            await nursery.start(_receive_hangups, plan.reload)
         await plan.serve(running)
         nursery.cancel_scope.cancel()
     return running.exit
@@ -210,6 +214,15 @@ async def _receive_signals(
         task_status.started()
         async for number in received:
             running.stop(f"received {signal.Signals(number).name}")
+
+
+async def _receive_hangups(
+    reload: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP) as received:
+        task_status.started()
+        async for _ in received:
+            reload()
 
 
 def _innermost(error: BaseException) -> BaseException:
