@@ -18,13 +18,14 @@ from tests.tunnelkit.pairs import (
     make_identity,
     open_pair,
     open_streams,
+    open_world,
     receive_all,
     wait_until,
 )
 from tunnelkit import limits
 from tunnelkit.dialer import next_delay
 from tunnelkit.endpoint import Endpoint
-from tunnelkit.errors import ErrorCode, LinkLost, SessionError
+from tunnelkit.errors import ErrorCode, LinkLost, OpenRefused, SessionError
 from tunnelkit.link import Health
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream, StreamReset
@@ -429,3 +430,22 @@ async def test_wrong_peer_is_refused_end_to_end(autojump_clock: MockClock) -> No
         async with world.endpoint("alice", dial=dial, identity=stranger) as alice:
             with pytest.raises(SessionError, match="meet"):
                 await alice.open_session("bob")
+
+
+async def test_opens_that_come_too_fast_are_refused_for_a_moment(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_OPENS_PER_SECOND", 5)
+    async with open_world("memory") as world, open_pair(world) as pair:
+        for _ in range(5):
+            await close_all(*await open_streams(pair.session, pair.bob))
+        with pytest.raises(OpenRefused, match="too fast") as caught:
+            await pair.session.open_stream("flood")
+        assert caught.value.code == ErrorCode.LIMIT_EXCEEDED
+        await trio.sleep(1)
+        await close_all(*await open_streams(pair.session, pair.bob))
+
+
+async def close_all(*streams: Stream) -> None:
+    for stream in streams:
+        await stream.aclose()
