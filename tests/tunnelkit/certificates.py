@@ -6,6 +6,7 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,12 @@ class Authority:
         return files
 
 
-@functools.cache
+_authorities: defaultdict[str, Authority] = defaultdict(Authority)
+
+
 def authority(name: str = "good") -> Authority:
     """Return the CA of that name, the same at each call."""
-    return Authority()
+    return _authorities[name]
 
 
 @functools.cache
