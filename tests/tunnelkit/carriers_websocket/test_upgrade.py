@@ -1,0 +1,332 @@
+"""The HTTP handshake of WebSockets over memory: both sides, and everybody who is not meant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from tests.tunnelkit.carriers_websocket.ends import End, MemoryWebSockets, frame, settle
+from tests.tunnelkit.strangers import quiet_pump
+from tunnelkit import limits
+from tunnelkit.addresses import Address
+from tunnelkit.carriers import ConnectFailed, Listener, Pipe, connect
+from tunnelkit.carriers.upgrade import WebSocketOptions
+from tunnelkit.errors import ConfigurationError
+from tunnelkit.pump import Pump, acquire_pump, release_pump
+from tunnelkit.testing import MemoryNetwork, cancel_at_each_step, no_leaks
+
+ADDRESS = Address("ws", "server", 80, "/tunnel")
+BELOW = Address("memory", "server", 80)
+REQUEST = (
+    b"GET /tunnel HTTP/1.1\r\nHost: server\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: chat, tunnelkit.v1\r\n\r\n"
+)
+ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+"""What RFC 6455 §1.3 computes from that key."""
+
+
+class Stage:
+    """A server that accepts WebSockets, and hosts that dial it, or that stand in for it."""
+
+    def __init__(self, pump: Pump, options: WebSocketOptions | None = None) -> None:
+        self.pump = pump
+        self.network = MemoryNetwork()
+        self.server = MemoryWebSockets(self.network.host("server"), options)
+        self.client_host = self.network.host("client")
+        self.accepted: list[Pipe] = []
+
+    async def listen(self) -> Listener:
+        return await self.server.listen(ADDRESS, self.pump, self.accepted.append)
+
+    async def dial(self, options: WebSocketOptions | None = None, path: str = "/tunnel") -> Pipe:
+        network = MemoryWebSockets(self.client_host, options)
+        return await connect(network, replace(ADDRESS, path=path), self.pump)
+
+    async def say(self, data: bytes) -> End:
+        """Connect below the WebSocket, and say *data*."""
+        end = End(await connect(self.client_host, BELOW, self.pump))
+        end.send(data)
+        await settle()
+        return end
+
+    async def stand_in(self, answer: bytes) -> list[End]:
+        """Listen in place of the server, and answer everybody with *answer*."""
+        ends: list[End] = []
+
+        def accept(pipe: Pipe) -> None:
+            ends.append(End(pipe))
+            ends[-1].send(answer)
+
+        await self.network.host("server").listen(BELOW, self.pump, accept)
+        return ends
+
+
+@pytest.fixture
+async def stage(autojump_clock: MockClock, pump: Pump) -> AsyncGenerator[Stage]:
+    with quiet_pump():
+        yield Stage(pump)
+
+
+# --- it works ------------------------------------------------------------------------------
+
+
+async def test_both_sides_meet(stage: Stage) -> None:
+    listener = await stage.listen()
+    client = End(await stage.dial())
+    server = End(stage.accepted[0])
+    client.send(b"ping")
+    server.send(b"pong")
+    await settle()
+    assert (server.data, client.data) == (b"ping", b"pong")
+    assert str(listener.address) == "ws://server:80/tunnel"
+    assert client.pipe.description == "ws://server:80/tunnel"
+
+
+async def test_answer_is_that_of_the_rfc(stage: Stage) -> None:
+    await stage.listen()
+    head, _, rest = (await stage.say(REQUEST)).data.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert lines[0].startswith(b"http/1.1 101")
+    assert b"Sec-WebSocket-Accept: ".lower() + ACCEPT.lower() in lines
+    assert b"sec-websocket-protocol: tunnelkit.v1" in lines
+    assert not rest
+
+
+async def test_compression_is_declined(stage: Stage) -> None:
+    await stage.listen()
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\nHost:"
+    end = await stage.say(REQUEST.replace(b"Host:", offer))
+    assert end.data.startswith(b"HTTP/1.1 101")
+    assert b"deflate" not in end.data
+
+
+async def test_bytes_behind_the_request_are_the_first_frames(stage: Stage) -> None:
+    await stage.listen()
+    await stage.say(REQUEST + frame(b"early", masked=True))
+    server = End(stage.accepted[0])
+    await settle()
+    assert server.data == b"early"
+
+
+async def test_bytes_behind_the_answer_are_the_first_frames(stage: Stage) -> None:
+    await stage.listen()
+    pending = await stage.dial()
+    stage.accepted[0].try_send(b"first")
+    client = End(pending)
+    await settle()
+    assert client.data == b"first"
+
+
+async def test_request_in_single_bytes(autojump_clock: MockClock, pump: Pump) -> None:
+    stage = Stage(pump)
+    await stage.listen()
+    end = await stage.say(b"")
+    for byte in REQUEST:
+        end.send(bytes([byte]))
+        await settle()
+    assert end.data.startswith(b"HTTP/1.1 101")
+
+
+async def test_headers_and_token_are_sent(stage: Stage) -> None:
+    asked = await stage.stand_in(b"")
+    options = WebSocketOptions((("X-Gateway", "blue"),), bearer_token="open-sesame")
+    with pytest.raises(ConnectFailed, match="within"):
+        await stage.dial(options)
+    lines = asked[0].data.split(b"\r\n")
+    assert {b"X-Gateway: blue", b"Authorization: Bearer open-sesame"} <= set(lines)
+    assert {b"Host: server:80", b"Sec-WebSocket-Protocol: tunnelkit.v1"} <= set(lines)
+    assert lines[0] == b"GET /tunnel HTTP/1.1"
+
+
+async def test_token_opens_the_door(autojump_clock: MockClock, pump: Pump) -> None:
+    options = WebSocketOptions(bearer_token="open-sesame")
+    stage = Stage(pump, options)
+    await stage.listen()
+    (await stage.dial(options)).close()
+    assert len(stage.accepted) == 1
+
+
+def test_token_is_not_shown() -> None:
+    options = WebSocketOptions((("Cookie", "hidden"),), bearer_token="hidden")
+    assert "hidden" not in repr(options)
+
+
+@pytest.mark.parametrize("bad", ["a\r\nb", "ü", "\x00"])
+def test_header_that_http_does_not_allow(bad: str) -> None:
+    for options in ({"bearer_token": bad}, {"headers": (("X-A", bad),)}):
+        with pytest.raises(ConfigurationError, match="does not allow") as info:
+            WebSocketOptions(**options)
+        assert bad not in str(info.value)
+
+
+# --- servers that are none -----------------------------------------------------------------
+
+OK = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+ANSWERS = {
+    b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n": "HTTP 401: the server wants another bearer",
+    b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n": "HTTP 404: there is nothing at this path",
+    b"HTTP/1.1 302 No\r\nLocation: /\r\n\r\n": "HTTP 302: is this the address of a tunnel",
+    b"HTTP/1.1 200 OK\r\n\r\nhello": "HTTP 200: is this the address of a tunnel",
+    b"HTTP/1.0 503 Away\r\n\r\n": "HTTP 503: the server is not ready",
+    OK + b"Sec-WebSocket-Accept: wrong\r\n\r\n": "handshake is wrong: Bad accept token",
+    b"HTTP/1.1 101 Yes\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n": "handshake is wrong",
+    b"HTTP/1.1 200 \r\nA B: C\r\n\r\n": "handshake is wrong: Bad HTTP message",
+    b"HTTP/1.1 101 Yes\r\nUpgrade: \xff\r\nConnection: \xff\r\n\r\n": "not ASCII",
+    b"\x15\x03\x01\x00\x02\x02\x16": "speaks TLS: use wss://",
+    b"SSH-2.0-OpenSSH": "not HTTP: is it a tunnel without WebSocket, tcp://",
+    b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000: "more than 16384 bytes",
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
+async def test_answer_that_is_no_websocket(stage: Stage, answer: bytes) -> None:
+    await stage.stand_in(answer)
+    with pytest.raises(ConnectFailed) as info:
+        await stage.dial()
+    assert str(info.value).startswith("cannot connect to ws://server:80/tunnel: ")
+    assert ANSWERS[answer] in str(info.value)
+
+
+async def test_server_that_says_nothing(stage: Stage) -> None:
+    await stage.stand_in(b"")
+    with pytest.raises(ConnectFailed, match="no complete handshake within 5 s"):
+        await stage.dial()
+    assert trio.current_time() >= limits.UPGRADE_TIMEOUT_SECONDS
+
+
+async def test_server_that_hangs_up(stage: Stage) -> None:
+    await stage.network.host("server").listen(BELOW, stage.pump, lambda pipe: pipe.close())
+    with pytest.raises(ConnectFailed, match="closed the connection|broken pipe"):
+        await stage.dial()
+
+
+async def test_nobody_there(stage: Stage) -> None:
+    stage.network.host("server")
+    with pytest.raises(ConnectFailed, match="ws://server:80/tunnel: connection refused") as info:
+        await stage.dial()
+    assert info.value.refused
+
+
+# --- clients that are none -----------------------------------------------------------------
+
+REFUSED = {
+    b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: curl\r\n\r\n": (426, "speaks WebSocket"),
+    b"POST /tunnel HTTP/1.0\r\nContent-Length: 9\r\n\r\nbody": (426, "ws:// or wss://"),
+    REQUEST.replace(b"/tunnel", b"/other"): (404, "no tunnel at this path"),
+    REQUEST.replace(b"tunnelkit.v1", b"tunnelkit.v9"): (400, "subprotocol tunnelkit.v1"),
+    REQUEST.replace(b"Version: 13", b"Version: 8"): (400, "Sec-WebSocket-Version"),
+    REQUEST.replace(b"GET", b"PUT"): (400, "must be GET"),
+    REQUEST.replace(b"Host:", b"Other:"): (400, "not HTTP/1.1 as it should be"),
+    REQUEST.replace(b"chat", b"\xff"): (400, "not ASCII"),
+    b"\x16\x03\x01\x02\x00\x01": (400, "no TLS"),
+    b"\x01\x00\x00\x10": (400, "not tcp://"),
+    b"GET /\r\n\r\n": (400, "not HTTP/1.1 as it should be"),
+}
+
+
+@pytest.mark.parametrize("request_", REFUSED, ids=range(len(REFUSED)))
+async def test_request_that_gets_no_websocket(stage: Stage, request_: bytes) -> None:
+    await stage.listen()
+    end = await stage.say(request_)
+    status, text = REFUSED[request_]
+    assert end.data.startswith(b"HTTP/1.1 %d " % status)
+    assert text in end.data.decode()
+    assert end.ending == "eof"
+    assert not stage.accepted
+
+
+async def test_answer_of_426_names_the_protocol(stage: Stage) -> None:
+    await stage.listen()
+    end = await stage.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"\r\nUpgrade: websocket\r\n" in end.data
+    assert b"\r\nConnection: Upgrade, close\r\n" in end.data
+
+
+@pytest.mark.parametrize("header", [b"", b"Bearer wrong", b"Basic open-sesame", b"Bearer \xff"])
+async def test_wrong_token(autojump_clock: MockClock, pump: Pump, header: bytes) -> None:
+    stage = Stage(pump, WebSocketOptions(bearer_token="open-sesame"))
+    await stage.listen()
+    end = await stage.say(REQUEST.replace(b"Host:", b"Authorization: " + header + b"\r\nHost:"))
+    assert end.data.startswith(b"HTTP/1.1 401 ")
+    assert b"open-sesame" not in end.data
+
+
+async def test_slow_request_has_a_deadline(stage: Stage) -> None:
+    await stage.listen()
+    end = await stage.say(b"")
+    for byte in REQUEST[:20]:
+        end.send(bytes([byte]))
+        await trio.sleep(limits.UPGRADE_TIMEOUT_SECONDS / 15)
+    assert end.ending
+    assert not stage.accepted
+
+
+async def test_endless_request_is_cut(stage: Stage) -> None:
+    await stage.listen()
+    end = await stage.say(REQUEST[:-2] + b"X: " + b"x" * 2 * limits.MAX_UPGRADE_BYTES)
+    assert end.ending
+    assert not stage.accepted
+
+
+async def test_refused_client_that_stays_is_sent_away(stage: Stage) -> None:
+    async with no_leaks():
+        listener = await stage.listen()
+        end = await stage.say(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+        end.send(b"more and more")
+        await trio.sleep(2)
+        assert stage.network.host("server").pipes == []
+        listener.close()
+        end.pipe.close()
+
+
+# --- what is left --------------------------------------------------------------------------
+
+
+async def test_listener_closes_what_has_not_ended(stage: Stage) -> None:
+    async with no_leaks():
+        listener = await stage.listen()
+        slow = await stage.say(REQUEST[:30])
+        refused = await stage.say(b"\x16\x03\x01")
+        listener.close()
+        await settle()
+        assert slow.ending
+        slow.pipe.close()
+        refused.pipe.close()
+
+
+async def test_cancelled_anywhere(stage: Stage) -> None:
+    async def use() -> None:
+        listener = await stage.listen()
+        try:
+            async with no_leaks():
+                (await stage.dial()).close()
+                await settle()
+        finally:
+            listener.close()
+            for pipe in stage.accepted:
+                pipe.close()
+
+    await cancel_at_each_step(use)
+
+
+@given(st.integers(0, len(REQUEST)), st.binary(max_size=30), st.integers(0, len(REQUEST)))
+@settings(deadline=None)
+async def test_no_request_makes_it_raise(keep: int, junk: bytes, skip: int) -> None:
+    pump = acquire_pump()
+    with quiet_pump():
+        stage = Stage(pump)
+        listener = await stage.listen()
+        end = await stage.say(REQUEST[:keep] + junk + REQUEST[skip:])
+        end.pipe.close()
+        await settle()
+        listener.close()
+        for pipe in stage.accepted:
+            pipe.close()
+    await release_pump(pump)

@@ -1,0 +1,314 @@
+"""A WebSocket as a pipe, around any other pipe.
+
+How it works.  The HTTP handshake is over when a `WebSocketPipe` is made (`upgrade` does it).  Each
+call of `try_send_many` is one binary message: its header and the caller's buffers go to the inner
+pipe in one call, without a copy from a server, masked in one pass from a client.
+
+A message once begun has to be finished before anything else can be said, and the inner pipe may
+take only a part of it.  The pipe then reports the bytes of payload that have really gone, and
+takes the rest from the caller's next call: as with any pipe, who was told that 5 of 12 bytes were
+sent goes on with the other 7.  What is kept inside is a header that has not gone whole, and for a
+client the masked rest of the message, at most `MAX_WEBSOCKET_MESSAGE_BYTES`; so the caller's
+account of what waits stays right, and closing the pipe forgets nothing that it had taken.
+
+Receiving happens in the caller's buffer: the decoder removes headers and masks in place.  Of
+pings only the last is answered, between two messages, so a peer that pings and does not read
+grows nothing.  A close frame is the end of file, and is answered with one; an end of the inner
+pipe without it is no clean end.  WebSockets have no half-close: a peer that is another program
+answers our close frame at once and sends nothing more; ours goes on until it closes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from tunnelkit import limits
+from tunnelkit.wire.stream import Buffer
+from tunnelkit.wire.websocket import (
+    CloseCode,
+    FrameDecoder,
+    Opcode,
+    WebSocketError,
+    apply_mask,
+    encode_close,
+    encode_control,
+    encode_header,
+)
+
+from .pipe import Pipe, PipeBroken
+
+__all__ = ["WebSocketPipe"]
+
+_CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NONE)
+_MEANINGS: Final[dict[int, str]] = {
+    CloseCode.PROTOCOL_ERROR: "it found a protocol error; is everything between a WebSocket?",
+    CloseCode.UNSUPPORTED_DATA: "it does not take binary messages; is it a tunnel endpoint?",
+    CloseCode.POLICY: "its policy does not allow this connection",
+    CloseCode.TOO_BIG: "a message was too big for it",
+    CloseCode.INTERNAL_ERROR: "it had an internal error; look at its log",
+}
+_CLOSED_TEXT: Final = "the peer closed the WebSocket"
+_CUT_TEXT: Final = "the connection ended without a WebSocket close"
+
+
+class WebSocketPipe(Pipe):
+    """A WebSocket after its handshake.
+
+    Args:
+        inner: the pipe that carries the frames; this one owns it.
+        is_server: whether the other side asked for the WebSocket.
+        early: what arrived together with the end of the handshake.
+    """
+
+    def __init__(
+        self, inner: Pipe, *, is_server: bool, description: str, early: bytes = b""
+    ) -> None:
+        self.pump = inner.pump
+        self.description = description
+        self.broken: str | None = None
+        self._inner = inner
+        self._is_server = is_server
+        self._decoder = FrameDecoder(is_server=is_server, on_control=self._control)
+        self._early = early
+        self._handler: Callable[[bool, bool], None] | None = None
+        self._wants = (False, False)
+        self._scheduled = False
+        self._is_closed = False
+        # What is being sent: `_head` goes first, then `_left` bytes of payload.
+        self._head = b""
+        self._left = 0
+        self._masked = memoryview(b"")
+        self._pong: bytes | None = None
+        self._close_sent = False
+
+    # --- readiness --------------------------------------------------------------------------
+
+    def start(self, handler: Callable[[bool, bool], None]) -> None:
+        self._handler = handler
+        self._wants = (False, False)
+        self._inner.start(self._ready)
+        self._set_wants()
+
+    def want(self, readable: bool, writable: bool) -> None:
+        self._wants = (readable, writable)
+        self._set_wants()
+        self._poke()
+
+    @property
+    def _has_own_bytes(self) -> bool:
+        """Whether a control frame waits that no call of the user is going to send."""
+        return bool(self._head) and not self._left
+
+    def _set_wants(self) -> None:
+        if self._handler is not None:
+            readable, writable = self._wants
+            self._inner.want(readable, writable or self._has_own_bytes)
+
+    def _ready(self, readable: bool, writable: bool) -> None:
+        if writable and self._has_own_bytes:
+            self._send_control()
+        ready = readable and self._wants[0], writable and self._wants[1] and not self._has_own_bytes
+        if any(ready) and self._handler is not None:
+            self._handler(*ready)
+
+    def _poke(self) -> None:
+        """Call the handler for what the inner pipe cannot see: it is here already."""
+        is_pending = self._early or self._decoder.is_closed or self.broken is not None
+        if is_pending and self._wants[0] and not self._scheduled and self._handler is not None:
+            self._scheduled = True
+            self.pump.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self._handler is not None and self._wants[0]:
+            try:
+                self._handler(True, False)
+            finally:
+                self._poke()
+
+    def _fail(self, text: str) -> PipeBroken:
+        """Remember the first error."""
+        if self.broken is None:
+            self.broken = text
+        return PipeBroken(self.broken)
+
+    def check(self) -> None:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+        self._inner.check()
+
+    # --- sending ----------------------------------------------------------------------------
+
+    def try_send(self, data: Buffer) -> int:
+        return self.try_send_many((data,))
+
+    def try_send_many(self, buffers: Sequence[Buffer]) -> int:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+        if self._close_sent:
+            raise self._fail(_CLOSED_TEXT if self._decoder.is_closed else "broken pipe")
+        if self._has_own_bytes and not self._send_control():
+            return 0
+        size = sum(map(len, buffers))
+        is_new = not self._left
+        if is_new:
+            if not size:
+                return 0
+            buffers = self._begin(buffers, size)
+        elif self._is_server:
+            buffers = _first(buffers, self._left)
+        if not self._is_server:
+            buffers = (self._masked[:size],)
+        head = len(self._head)
+        sent = self._inner.try_send_many((self._head, *buffers) if head else buffers)
+        if not sent and is_new:
+            self._head, self._left, self._masked = b"", 0, memoryview(b"")
+            return 0
+        return self._went(sent, head)
+
+    def _begin(self, buffers: Sequence[Buffer], size: int) -> Sequence[Buffer]:
+        """Begin a message of the buffers, or of as many of their bytes as one may have."""
+        if size > limits.MAX_WEBSOCKET_MESSAGE_BYTES:
+            size = limits.MAX_WEBSOCKET_MESSAGE_BYTES
+            buffers = _first(buffers, size)
+        self._left = size
+        mask = self._new_mask()
+        self._head = encode_header(Opcode.BINARY, size, mask)
+        if mask:
+            data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+            self._masked = memoryview(apply_mask(data, mask))
+        return buffers
+
+    def _went(self, sent: int, head: int) -> int:
+        """Take note of *sent* bytes, *head* of which may be a header; return the payload's."""
+        if sent < head:
+            self._head = self._head[sent:]
+            return 0
+        self._head = b""
+        payload = sent - head
+        self._left -= payload
+        if not self._is_server:
+            self._masked = self._masked[payload:]
+        if not self._left and self._pong is not None:
+            self._answer()
+        return payload
+
+    def _new_mask(self) -> bytes:
+        return b"" if self._is_server else os.urandom(4)
+
+    # --- control frames ---------------------------------------------------------------------
+
+    def _control(self, opcode: Opcode, payload: bytes) -> None:
+        if opcode is Opcode.PING:
+            self._pong = payload
+
+    def _answer(self) -> None:
+        """Send the pong that is due, unless something unfinished is in its way."""
+        if self._pong is not None and not (self._left or self._head or self._close_sent):
+            self._head = encode_control(Opcode.PONG, self._pong, self._new_mask())
+            self._pong = None
+            self._send_control()
+
+    def _send_control(self) -> bool:
+        """Send what can be sent of a control frame; say whether all of it has gone."""
+        try:
+            sent = self._inner.try_send(self._head)
+        except PipeBroken:
+            # Who answers a close may find nobody there; any other break the user's calls see.
+            self._head, self._pong, sent = b"", None, 0
+        self._head = self._head[sent:]
+        if not self._head:
+            self._answer()
+        self._set_wants()
+        return not self._head
+
+    def _send_close(self, code: CloseCode, reason: str = "") -> None:
+        """Say that nothing more comes; in the middle of a message that cannot be said."""
+        if self._close_sent or self._is_closed or self.broken is not None:
+            return
+        self._close_sent = True
+        if not self._left:
+            self._pong = None
+            self._head += encode_close(code, reason, self._new_mask())
+            self._send_control()
+
+    # --- receiving --------------------------------------------------------------------------
+
+    def try_receive_into(self, buffer: memoryview) -> int:
+        if self.broken is not None:
+            raise PipeBroken(self.broken)
+        if self._decoder.is_closed:
+            return self._end()
+        if self._early:
+            count = min(len(self._early), len(buffer))
+            buffer[:count] = self._early[:count]
+            self._early = self._early[count:]
+        else:
+            count = self._inner.try_receive_into(buffer)
+        if count < 0:
+            return -1
+        if not count:
+            raise self._fail(_CUT_TEXT)
+        return self._decode(buffer[:count])
+
+    def _decode(self, frames: memoryview) -> int:
+        try:
+            count = self._decoder.decode(frames)
+        except WebSocketError as error:
+            self._send_close(error.close_code, error.text)
+            raise self._fail(f"the peer broke the WebSocket protocol: {error.text}") from error
+        if self._pong is not None:
+            self._answer()
+        if self._decoder.is_closed:
+            self._send_close(CloseCode.NORMAL)
+            if not count:
+                return self._end()
+        self._poke()
+        return count or -1
+
+    def _end(self) -> int:
+        """A close frame has arrived: the end of file, or a complaint of the peer."""
+        code = self._decoder.close_code
+        if code in _CLEAN:
+            return 0
+        meaning = _MEANINGS.get(code, "see RFC 6455 §7.4")
+        raise self._fail(f"the peer closed the WebSocket with code {code}: {meaning}")
+
+    def try_receive(self, max_bytes: int) -> Buffer | None:
+        scratch = self.pump.edge_view[:max_bytes]
+        count = self.try_receive_into(scratch)
+        if count < 0:
+            return None
+        return scratch[:count] if count else b""
+
+    # --- ending -----------------------------------------------------------------------------
+
+    def send_eof(self) -> None:
+        self._send_close(CloseCode.NORMAL)
+
+    def close(self) -> None:
+        self._send_close(CloseCode.NORMAL)
+        self._leave()
+        self._inner.close()
+
+    def reset(self) -> None:
+        self._leave()
+        self._inner.reset()
+
+    def _leave(self) -> None:
+        self._is_closed = True
+        self._handler = None
+        self._head, self._left, self._masked = b"", 0, memoryview(b"")
+
+
+def _first(buffers: Sequence[Buffer], size: int) -> list[Buffer]:
+    """Return the first *size* bytes of the buffers."""
+    cut = list[Buffer]()
+    for buffer in buffers:
+        if size <= 0:
+            break
+        cut.append(buffer if len(buffer) <= size else memoryview(buffer)[:size])
+        size -= len(buffer)
+    return cut
