@@ -16,7 +16,16 @@ RUNNABLE = [
 ]
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
+def _needs(page: Path) -> list[pytest.MarkDecorator]:
+    """Return the programs that a page runs and that may not be installed, as marks."""
+    found = [name for name in ("openssl",) if f"\n{name} " in page.read_text()]
+    return [pytest.mark.needs_program(*found)] if found else []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=_needs(page), id=str(page.relative_to(ROOT))) for page in RUNNABLE],
+)
 def test_page_does_what_it_shows(page: Path, tmp_path: Path) -> None:
     assert run_page(page, tmp_path) > 0
 
