@@ -27,7 +27,7 @@ NOW: Final = 1_800_000_000.0
 ISSUER: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 RING: Final = KeyRing([ISSUER.public_key()])
 
-CARRIERS: Final = ("memory", "tcp", "unix", "tls")
+CARRIERS: Final = ("memory", "tcp", "unix", "tls", "ws", "wss")
 
 
 def clock() -> float:
@@ -68,7 +68,7 @@ class World:
     """Where endpoints and brokers of one test live: one carrier, and addresses to listen on.
 
     Args:
-        carrier: "memory", "tcp", "unix" or "tls".
+        carrier: "memory", "tcp", "unix", "tls", "ws" or "wss".
         network: the memory network, for that carrier.
     """
 
@@ -81,7 +81,7 @@ class World:
         match self.carrier:
             case "memory":
                 return self.network.host(name)
-            case "tls":
+            case "tls" | "wss":
                 return SocketNetwork(tls_settings())
             case _:
                 return SYSTEM_NETWORK
@@ -93,6 +93,8 @@ class World:
                 return Address("memory", name, port)
             case "tcp" | "tls":
                 return Address(self.carrier, "127.0.0.1", port)
+            case "ws" | "wss":
+                return Address(self.carrier, "127.0.0.1", port, f"/{name}")
             case _:
                 return Address("unix", path=f"{self.folder}/{name}.sock")
 

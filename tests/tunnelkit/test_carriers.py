@@ -257,7 +257,7 @@ async def test_connect_that_nobody_answers(pump: Pump) -> None:
 
 
 async def test_other_schemes_are_refused(pump: Pump) -> None:
-    with pytest.raises(ConfigurationError, match="tcp://, tls:// and unix:// only"):
+    with pytest.raises(ConfigurationError, match="wss:// and unix:// only"):
         await SYSTEM_NETWORK.resolve(Address("memory", "alice", 1))
 
 

@@ -1,9 +1,9 @@
 """Carriers: a byte pipe from an address.
 
 A carrier turns an address into `Pipe` objects, by connecting or by listening.  Everything above
-(links, splices, the broker) uses only that interface, so one engine serves TCP, TLS, unix sockets
-and the memory network of `tunnelkit.testing`.  Where pipes come from is a `Network` that is handed
-in: `SYSTEM_NETWORK` by default, a host of a memory network in a test.
+(links, splices, the broker) uses only that interface, so one engine serves TCP, TLS, WebSockets,
+unix sockets and the memory network of `tunnelkit.testing`.  Where pipes come from is a `Network`
+that is handed in: `SYSTEM_NETWORK` by default, a host of a memory network in a test.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from .pipe import ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
 from .sockets import SYSTEM_NETWORK, SocketNetwork, SocketPipe
 from .tls import TlsPipe
 from .tls_settings import TlsSettings
+from .upgrade import WebSocketOptions
+from .websocket import WebSocketPipe
 
 __all__ = [
     "SYSTEM_NETWORK",
@@ -31,6 +33,8 @@ __all__ = [
     "SocketPipe",
     "TlsPipe",
     "TlsSettings",
+    "WebSocketOptions",
+    "WebSocketPipe",
     "connect",
 ]
 

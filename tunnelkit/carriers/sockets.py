@@ -32,6 +32,7 @@ from tunnelkit.wire.stream import Buffer
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
 from .tls import tls_client, tls_server
 from .tls_settings import TlsSettings
+from .upgrade import WebSocketOptions, connect_websocket, listen_websocket
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
 
@@ -48,7 +49,8 @@ WARNING_SECONDS: Final = 60.0
 
 _LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
 _TLS_SCHEMES: Final = ("tls",)
-_SCHEMES: Final = ("tcp", *_TLS_SCHEMES)
+_BELOW_WEBSOCKET: Final = {"ws": "tcp", "wss": "tls"}
+_SCHEMES: Final = ("tcp", *_TLS_SCHEMES, *_BELOW_WEBSOCKET)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -275,11 +277,15 @@ class SocketNetwork(Network):
     """The real network: sockets, and the layers that the scheme of an address asks for.
 
     Args:
-        tls: for ``tls://``; None: dial with the system's CAs, and do not listen.
+        tls: for ``tls://`` and ``wss://``; None: dial with the system's CAs, and do not listen.
+        websocket: for ``ws://`` and ``wss://``: headers, and a bearer token.
     """
 
-    def __init__(self, tls: TlsSettings | None = None) -> None:
+    def __init__(
+        self, tls: TlsSettings | None = None, websocket: WebSocketOptions | None = None
+    ) -> None:
         self.tls = tls
+        self.websocket = websocket or WebSocketOptions()
 
     def _client_layers(self, pipe: Pipe, address: Address) -> Pipe:
         """Return *pipe*, which was dialled, inside of what the scheme asks for.
@@ -318,7 +324,7 @@ class SocketNetwork(Network):
             return address
         if address.scheme not in _SCHEMES:
             raise ConfigurationError(
-                f"{address}: the real network knows tcp://, tls:// and unix:// only"
+                f"{address}: the real network knows tcp://, tls://, ws://, wss:// and unix:// only"
             )
         try:
             ipaddress.ip_address(address.host)
@@ -338,6 +344,9 @@ class SocketNetwork(Network):
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         pump.refuse_virtual_time()
+        if address.scheme in _BELOW_WEBSOCKET:
+            below = _below_websocket(address)
+            return connect_websocket(self, address, below, pump, self.websocket, done)
         if address.scheme in _TLS_SCHEMES:
             done = self._with_layers(address, done)
         family, target = _socket_address(address)
@@ -369,6 +378,9 @@ class SocketNetwork(Network):
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> Listener:
         pump.refuse_virtual_time()
+        if address.scheme in _BELOW_WEBSOCKET:
+            below = _below_websocket(address)
+            return await listen_websocket(self, address, below, pump, self.websocket, accept)
         self._check_can_listen(address)
         try:
             resolved = await self.resolve(address)
@@ -400,6 +412,10 @@ class SocketNetwork(Network):
 
 SYSTEM_NETWORK: Final = SocketNetwork()
 """The real network; what every `network` argument defaults to."""
+
+
+def _below_websocket(address: Address) -> Address:
+    return replace(address, scheme=_BELOW_WEBSOCKET[address.scheme], path="")
 
 
 def _socket_address(address: Address) -> tuple[socket.AddressFamily, tuple[str, int] | str]:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tunnelkit.carriers_websocket.ends import KEY, End, frame, meet_stranger, ping, settle
+from tests.tunnelkit.carriers_websocket.test_upgrade import REQUEST, Stage
 from tests.tunnelkit.strangers import quiet_pump
 from tunnelkit.pump import acquire_pump, release_pump
 from tunnelkit.wire.websocket import CloseCode, encode_close
@@ -34,4 +35,20 @@ async def test_no_bytes_make_it_raise_anything_else(
         await settle()
         assert user.ending
         pipe.close()
+    await release_pump(pump)
+
+
+@given(st.integers(0, len(REQUEST)), st.binary(max_size=30), st.integers(0, len(REQUEST)))
+@settings(deadline=None)
+async def test_no_request_makes_it_raise(keep: int, junk: bytes, skip: int) -> None:
+    pump = acquire_pump()
+    with quiet_pump():
+        stage = Stage(pump)
+        listener = await stage.listen()
+        end = await stage.say(REQUEST[:keep] + junk + REQUEST[skip:])
+        end.pipe.close()
+        await settle()
+        listener.close()
+        for pipe in stage.accepted:
+            pipe.close()
     await release_pump(pump)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trio.testing import MockClock
 
 from tests.tunnelkit.carriers_websocket.ends import (
     KEY,
@@ -29,15 +30,15 @@ from tunnelkit.wire.websocket import (
 DATA = bytes(range(251)) * 12_000  # 3 MB
 SIDES = pytest.mark.parametrize("is_server", [False, True], ids=["client", "server"])
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
-
 
 # --- data ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fragment", [False, True])
 @pytest.mark.parametrize("capacity", [1, 20, 1000, 1 << 20])
-async def test_bytes_go_both_ways(pump: Pump, capacity: int, fragment: bool) -> None:
+async def test_bytes_go_both_ways(
+    autojump_clock: MockClock, pump: Pump, capacity: int, fragment: bool
+) -> None:
     network = MemoryNetwork(capacity_bytes=capacity, fragment=fragment)
     data = DATA[: capacity * 50]
     client, server = (End(pipe) for pipe in make_pair(pump, network))
@@ -48,7 +49,9 @@ async def test_bytes_go_both_ways(pump: Pump, capacity: int, fragment: bool) -> 
 
 
 @SIDES
-async def test_one_call_is_one_message(pump: Pump, is_server: bool) -> None:
+async def test_one_call_is_one_message(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server)
     assert pipe.try_send_many([b"one", memoryview(b"two"), bytearray(b"three")]) == 11
     await settle()
@@ -57,7 +60,9 @@ async def test_one_call_is_one_message(pump: Pump, is_server: bool) -> None:
 
 
 @SIDES
-async def test_what_was_taken_is_counted_in_payload(pump: Pump, is_server: bool) -> None:
+async def test_what_was_taken_is_counted_in_payload(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=20)
     taken = 20 - (2 if is_server else 6)
     assert pipe.try_send(DATA[:50]) == taken
@@ -72,7 +77,9 @@ async def test_what_was_taken_is_counted_in_payload(pump: Pump, is_server: bool)
 
 
 @SIDES
-async def test_rest_of_a_message_may_come_in_pieces(pump: Pump, is_server: bool) -> None:
+async def test_rest_of_a_message_may_come_in_pieces(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=30)
     sent = pipe.try_send(DATA[:60])
     for _ in range(40):
@@ -84,7 +91,9 @@ async def test_rest_of_a_message_may_come_in_pieces(pump: Pump, is_server: bool)
 
 
 @SIDES
-async def test_nothing_taken_begins_no_message(pump: Pump, is_server: bool) -> None:
+async def test_nothing_taken_begins_no_message(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=10)
     stranger.pipe.want(False, False)
     size = 8 if is_server else 4
@@ -98,7 +107,9 @@ async def test_nothing_taken_begins_no_message(pump: Pump, is_server: bool) -> N
 
 
 @SIDES
-async def test_large_write_is_more_than_one_message(pump: Pump, is_server: bool) -> None:
+async def test_large_write_is_more_than_one_message(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=4 << 20)
     assert pipe.try_send_many([DATA[:9], DATA[9:]]) == limits.MAX_WEBSOCKET_MESSAGE_BYTES
     assert pipe.try_send_many([]) == pipe.try_send(b"") == 0
@@ -106,7 +117,7 @@ async def test_large_write_is_more_than_one_message(pump: Pump, is_server: bool)
     assert stranger.said()[0] == DATA[: limits.MAX_WEBSOCKET_MESSAGE_BYTES]
 
 
-async def test_masks_differ(pump: Pump) -> None:
+async def test_masks_differ(autojump_clock: MockClock, pump: Pump) -> None:
     stranger, pipe = meet_stranger(pump, is_server=False)
     for _ in range(20):
         pipe.try_send(b"same")
@@ -114,7 +125,7 @@ async def test_masks_differ(pump: Pump) -> None:
     assert len({bytes(stranger.data[at + 2 : at + 6]) for at in range(0, 200, 10)}) > 15
 
 
-async def test_early_bytes_come_first(pump: Pump) -> None:
+async def test_early_bytes_come_first(autojump_clock: MockClock, pump: Pump) -> None:
     stranger, pipe = meet_stranger(pump, is_server=True)
     pipe._early = frame(b"early", masked=True)  # type: ignore[attr-defined]
     stranger.send(frame(b" late", masked=True))
@@ -127,7 +138,7 @@ async def test_early_bytes_come_first(pump: Pump) -> None:
 
 
 @SIDES
-async def test_ping_is_answered(pump: Pump, is_server: bool) -> None:
+async def test_ping_is_answered(autojump_clock: MockClock, pump: Pump, is_server: bool) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server)
     end = End(pipe)
     stranger.send(ping(b"are you there", masked=is_server))
@@ -137,7 +148,9 @@ async def test_ping_is_answered(pump: Pump, is_server: bool) -> None:
 
 
 @SIDES
-async def test_ping_inside_a_fragmented_message(pump: Pump, is_server: bool) -> None:
+async def test_ping_inside_a_fragmented_message(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server)
     end, mask = End(pipe), KEY if is_server else b""
     first = encode_header(Opcode.BINARY, 0, mask, fin=False)
@@ -148,7 +161,9 @@ async def test_ping_inside_a_fragmented_message(pump: Pump, is_server: bool) -> 
 
 
 @SIDES
-async def test_pong_waits_for_the_end_of_a_message(pump: Pump, is_server: bool) -> None:
+async def test_pong_waits_for_the_end_of_a_message(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=40)
     end = End(pipe)
     end.send(DATA[:1000])
@@ -158,7 +173,9 @@ async def test_pong_waits_for_the_end_of_a_message(pump: Pump, is_server: bool) 
 
 
 @SIDES
-async def test_pongs_for_a_peer_that_does_not_read_are_bounded(pump: Pump, is_server: bool) -> None:
+async def test_pongs_for_a_peer_that_does_not_read_are_bounded(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=100, reads=False)
     End(pipe)
     for number in range(500):
@@ -171,7 +188,7 @@ async def test_pongs_for_a_peer_that_does_not_read_are_bounded(pump: Pump, is_se
     assert answers[-1] == b"499"
 
 
-async def test_unasked_pong_is_ignored(pump: Pump) -> None:
+async def test_unasked_pong_is_ignored(autojump_clock: MockClock, pump: Pump) -> None:
     stranger, pipe = meet_stranger(pump, is_server=True)
     end = End(pipe)
     stranger.send(encode_control(Opcode.PONG, b"?", KEY) + frame(b"x", masked=True))
@@ -182,7 +199,7 @@ async def test_unasked_pong_is_ignored(pump: Pump) -> None:
 # --- ends ----------------------------------------------------------------------------------
 
 
-async def test_close_is_a_clean_end(pump: Pump) -> None:
+async def test_close_is_a_clean_end(autojump_clock: MockClock, pump: Pump) -> None:
     client, server = make_pair(pump)
     end = End(server)
     client.try_send(b"last words")
@@ -192,7 +209,9 @@ async def test_close_is_a_clean_end(pump: Pump) -> None:
 
 
 @SIDES
-async def test_close_frame_is_answered(pump: Pump, is_server: bool) -> None:
+async def test_close_frame_is_answered(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server)
     end = End(pipe)
     stranger.send(frame(b"x", masked=is_server))
@@ -202,7 +221,7 @@ async def test_close_frame_is_answered(pump: Pump, is_server: bool) -> None:
     assert stranger.said() == (b"", [], CloseCode.NORMAL)
 
 
-async def test_nothing_is_sent_after_the_peers_close(pump: Pump) -> None:
+async def test_nothing_is_sent_after_the_peers_close(autojump_clock: MockClock, pump: Pump) -> None:
     stranger, pipe = meet_stranger(pump, is_server=False)
     End(pipe)
     stranger.send(encode_close(CloseCode.GOING_AWAY))
@@ -211,7 +230,9 @@ async def test_nothing_is_sent_after_the_peers_close(pump: Pump) -> None:
         pipe.try_send(b"x")
 
 
-async def test_end_of_sending_leaves_the_other_direction(pump: Pump) -> None:
+async def test_end_of_sending_leaves_the_other_direction(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=False)
     end = End(pipe)
     pipe.send_eof()
@@ -223,7 +244,9 @@ async def test_end_of_sending_leaves_the_other_direction(pump: Pump) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\x82", b"\x82\x05abc", b"\x02\x01a"])
-async def test_end_without_a_close_frame_is_not_clean(pump: Pump, before: bytes) -> None:
+async def test_end_without_a_close_frame_is_not_clean(
+    autojump_clock: MockClock, pump: Pump, before: bytes
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=False)
     end = End(pipe)
     stranger.pipe.try_send(before)
@@ -235,7 +258,9 @@ async def test_end_without_a_close_frame_is_not_clean(pump: Pump, before: bytes)
 @pytest.mark.parametrize(
     ("code", "text"), [(CloseCode.UNSUPPORTED_DATA, "binary"), (CloseCode.POLICY, "policy")]
 )
-async def test_complaint_of_the_peer_is_named(pump: Pump, code: CloseCode, text: str) -> None:
+async def test_complaint_of_the_peer_is_named(
+    autojump_clock: MockClock, pump: Pump, code: CloseCode, text: str
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=False)
     end = End(pipe)
     stranger.send(encode_close(code, "secret"))
@@ -245,7 +270,7 @@ async def test_complaint_of_the_peer_is_named(pump: Pump, code: CloseCode, text:
     assert "secret" not in end.ending
 
 
-async def test_reset_is_no_close(pump: Pump) -> None:
+async def test_reset_is_no_close(autojump_clock: MockClock, pump: Pump) -> None:
     client, server = make_pair(pump)
     end = End(server)
     client.reset()
@@ -253,7 +278,9 @@ async def test_reset_is_no_close(pump: Pump) -> None:
     assert end.ending == "connection reset by peer"
 
 
-async def test_close_in_the_middle_of_a_message_is_not_clean(pump: Pump) -> None:
+async def test_close_in_the_middle_of_a_message_is_not_clean(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
     client, server = make_pair(pump, MemoryNetwork(capacity_bytes=50))
     assert client.try_send(bytes(100)) < 100
     client.close()
@@ -262,7 +289,7 @@ async def test_close_in_the_middle_of_a_message_is_not_clean(pump: Pump) -> None
     assert end.ending == "the connection ended without a WebSocket close"
 
 
-async def test_close_twice_is_harmless(pump: Pump) -> None:
+async def test_close_twice_is_harmless(autojump_clock: MockClock, pump: Pump) -> None:
     client, _ = make_pair(pump)
     client.close()
     client.close()
@@ -273,7 +300,9 @@ async def test_close_twice_is_harmless(pump: Pump) -> None:
 
 
 @SIDES
-async def test_broken_rule_is_told_and_named(pump: Pump, is_server: bool) -> None:
+async def test_broken_rule_is_told_and_named(
+    autojump_clock: MockClock, pump: Pump, is_server: bool
+) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server)
     end = End(pipe)
     stranger.send(frame(b"x", masked=not is_server))
@@ -282,7 +311,7 @@ async def test_broken_rule_is_told_and_named(pump: Pump, is_server: bool) -> Non
     assert stranger.said()[2] == CloseCode.PROTOCOL_ERROR
 
 
-async def test_error_stays(pump: Pump) -> None:
+async def test_error_stays(autojump_clock: MockClock, pump: Pump) -> None:
     stranger, pipe = meet_stranger(pump, is_server=True)
     End(pipe)
     stranger.send(b"GET / HTTP/1.1\r\n")

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.tunnelkit.carriers_websocket.ends import End, MemoryWebSockets, frame, settle
@@ -18,7 +16,7 @@ from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Listener, Pipe, connect
 from tunnelkit.carriers.upgrade import WebSocketOptions
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.pump import Pump, acquire_pump, release_pump
+from tunnelkit.pump import Pump
 from tunnelkit.testing import MemoryNetwork, cancel_at_each_step, no_leaks
 
 ADDRESS = Address("ws", "server", 80, "/tunnel")
@@ -69,7 +67,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(autojump_clock: MockClock, pump: Pump) -> AsyncGenerator[Stage]:
+async def stage(pump: Pump) -> AsyncGenerator[Stage]:
     with quiet_pump():
         yield Stage(pump)
 
@@ -77,7 +75,7 @@ async def stage(autojump_clock: MockClock, pump: Pump) -> AsyncGenerator[Stage]:
 # --- it works ------------------------------------------------------------------------------
 
 
-async def test_both_sides_meet(stage: Stage) -> None:
+async def test_both_sides_meet(autojump_clock: MockClock, stage: Stage) -> None:
     listener = await stage.listen()
     client = End(await stage.dial())
     server = End(stage.accepted[0])
@@ -89,7 +87,7 @@ async def test_both_sides_meet(stage: Stage) -> None:
     assert client.pipe.description == "ws://server:80/tunnel"
 
 
-async def test_answer_is_that_of_the_rfc(stage: Stage) -> None:
+async def test_answer_is_that_of_the_rfc(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     head, _, rest = (await stage.say(REQUEST)).data.partition(b"\r\n\r\n")
     lines = head.lower().split(b"\r\n")
@@ -99,7 +97,7 @@ async def test_answer_is_that_of_the_rfc(stage: Stage) -> None:
     assert not rest
 
 
-async def test_compression_is_declined(stage: Stage) -> None:
+async def test_compression_is_declined(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\nHost:"
     end = await stage.say(REQUEST.replace(b"Host:", offer))
@@ -107,7 +105,9 @@ async def test_compression_is_declined(stage: Stage) -> None:
     assert b"deflate" not in end.data
 
 
-async def test_bytes_behind_the_request_are_the_first_frames(stage: Stage) -> None:
+async def test_bytes_behind_the_request_are_the_first_frames(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
     await stage.listen()
     await stage.say(REQUEST + frame(b"early", masked=True))
     server = End(stage.accepted[0])
@@ -115,7 +115,9 @@ async def test_bytes_behind_the_request_are_the_first_frames(stage: Stage) -> No
     assert server.data == b"early"
 
 
-async def test_bytes_behind_the_answer_are_the_first_frames(stage: Stage) -> None:
+async def test_bytes_behind_the_answer_are_the_first_frames(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
     await stage.listen()
     pending = await stage.dial()
     stage.accepted[0].try_send(b"first")
@@ -134,7 +136,7 @@ async def test_request_in_single_bytes(autojump_clock: MockClock, pump: Pump) ->
     assert end.data.startswith(b"HTTP/1.1 101")
 
 
-async def test_headers_and_token_are_sent(stage: Stage) -> None:
+async def test_headers_and_token_are_sent(autojump_clock: MockClock, stage: Stage) -> None:
     asked = await stage.stand_in(b"")
     options = WebSocketOptions((("X-Gateway", "blue"),), bearer_token="open-sesame")
     with pytest.raises(ConnectFailed, match="within"):
@@ -186,7 +188,9 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=range(len(ANSWERS)))
-async def test_answer_that_is_no_websocket(stage: Stage, answer: bytes) -> None:
+async def test_answer_that_is_no_websocket(
+    autojump_clock: MockClock, stage: Stage, answer: bytes
+) -> None:
     await stage.stand_in(answer)
     with pytest.raises(ConnectFailed) as info:
         await stage.dial()
@@ -194,20 +198,20 @@ async def test_answer_that_is_no_websocket(stage: Stage, answer: bytes) -> None:
     assert ANSWERS[answer] in str(info.value)
 
 
-async def test_server_that_says_nothing(stage: Stage) -> None:
+async def test_server_that_says_nothing(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.stand_in(b"")
     with pytest.raises(ConnectFailed, match="no complete handshake within 5 s"):
         await stage.dial()
     assert trio.current_time() >= limits.UPGRADE_TIMEOUT_SECONDS
 
 
-async def test_server_that_hangs_up(stage: Stage) -> None:
+async def test_server_that_hangs_up(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.network.host("server").listen(BELOW, stage.pump, lambda pipe: pipe.close())
     with pytest.raises(ConnectFailed, match="closed the connection|broken pipe"):
         await stage.dial()
 
 
-async def test_nobody_there(stage: Stage) -> None:
+async def test_nobody_there(autojump_clock: MockClock, stage: Stage) -> None:
     stage.network.host("server")
     with pytest.raises(ConnectFailed, match="ws://server:80/tunnel: connection refused") as info:
         await stage.dial()
@@ -232,7 +236,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("request_", REFUSED, ids=range(len(REFUSED)))
-async def test_request_that_gets_no_websocket(stage: Stage, request_: bytes) -> None:
+async def test_request_that_gets_no_websocket(
+    autojump_clock: MockClock, stage: Stage, request_: bytes
+) -> None:
     await stage.listen()
     end = await stage.say(request_)
     status, text = REFUSED[request_]
@@ -242,7 +248,7 @@ async def test_request_that_gets_no_websocket(stage: Stage, request_: bytes) -> 
     assert not stage.accepted
 
 
-async def test_answer_of_426_names_the_protocol(stage: Stage) -> None:
+async def test_answer_of_426_names_the_protocol(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     end = await stage.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b"\r\nUpgrade: websocket\r\n" in end.data
@@ -258,7 +264,7 @@ async def test_wrong_token(autojump_clock: MockClock, pump: Pump, header: bytes)
     assert b"open-sesame" not in end.data
 
 
-async def test_slow_request_has_a_deadline(stage: Stage) -> None:
+async def test_slow_request_has_a_deadline(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     end = await stage.say(b"")
     for byte in REQUEST[:20]:
@@ -268,14 +274,16 @@ async def test_slow_request_has_a_deadline(stage: Stage) -> None:
     assert not stage.accepted
 
 
-async def test_endless_request_is_cut(stage: Stage) -> None:
+async def test_endless_request_is_cut(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     end = await stage.say(REQUEST[:-2] + b"X: " + b"x" * 2 * limits.MAX_UPGRADE_BYTES)
     assert end.ending
     assert not stage.accepted
 
 
-async def test_refused_client_that_stays_is_sent_away(stage: Stage) -> None:
+async def test_refused_client_that_stays_is_sent_away(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
     async with no_leaks():
         listener = await stage.listen()
         end = await stage.say(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -289,7 +297,7 @@ async def test_refused_client_that_stays_is_sent_away(stage: Stage) -> None:
 # --- what is left --------------------------------------------------------------------------
 
 
-async def test_listener_closes_what_has_not_ended(stage: Stage) -> None:
+async def test_listener_closes_what_has_not_ended(autojump_clock: MockClock, stage: Stage) -> None:
     async with no_leaks():
         listener = await stage.listen()
         slow = await stage.say(REQUEST[:30])
@@ -301,7 +309,7 @@ async def test_listener_closes_what_has_not_ended(stage: Stage) -> None:
         refused.pipe.close()
 
 
-async def test_cancelled_anywhere(stage: Stage) -> None:
+async def test_cancelled_anywhere(autojump_clock: MockClock, stage: Stage) -> None:
     async def use() -> None:
         listener = await stage.listen()
         try:
@@ -314,19 +322,3 @@ async def test_cancelled_anywhere(stage: Stage) -> None:
                 pipe.close()
 
     await cancel_at_each_step(use)
-
-
-@given(st.integers(0, len(REQUEST)), st.binary(max_size=30), st.integers(0, len(REQUEST)))
-@settings(deadline=None)
-async def test_no_request_makes_it_raise(keep: int, junk: bytes, skip: int) -> None:
-    pump = acquire_pump()
-    with quiet_pump():
-        stage = Stage(pump)
-        listener = await stage.listen()
-        end = await stage.say(REQUEST[:keep] + junk + REQUEST[skip:])
-        end.pipe.close()
-        await settle()
-        listener.close()
-        for pipe in stage.accepted:
-            pipe.close()
-    await release_pump(pump)
