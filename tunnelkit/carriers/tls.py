@@ -132,6 +132,8 @@ class TlsPipe(Pipe):
         return (readable and self._wanted[0]) or self._must_tell, failed and self._wanted[1]
 
     def _poke(self) -> None:
+        if self.broken is None and not (self._more or self._eof or self._clear):
+            return  # the pipe inside knows all
         if self._handler is not None and not self._scheduled and any(self._own_readiness()):
             self._scheduled = True
             self.pump.call_soon(self._serve)
@@ -152,6 +154,9 @@ class TlsPipe(Pipe):
     def _inner_ready(self, readable: bool, writable: bool) -> None:
         if self._closed:
             self._linger()
+            return
+        if readable and not writable and self.is_established and self._wanted[0]:
+            self._tell(True, False)  # by far the most: the short way
             return
         was_up = self.is_established
         try:
@@ -250,9 +255,10 @@ class TlsPipe(Pipe):
                 sent = self._inner.try_send(self._unsent)
             except PipeBroken as error:
                 raise self._break(str(error)) from error
-            self._unsent = memoryview(self._unsent)[sent:]
-            if self._unsent:
+            if sent < len(self._unsent):
+                self._unsent = memoryview(self._unsent)[sent:]
                 return
+            self._unsent = b""
 
     def _is_ready_to_send(self) -> bool:
         if self.broken is not None:
@@ -266,7 +272,18 @@ class TlsPipe(Pipe):
         return not self._waits()
 
     def try_send(self, data: Buffer) -> int:
-        return self.try_send_many([data])
+        if not 0 < len(data) <= CHUNK_BYTES:
+            return self.try_send_many([data])
+        if not self._is_ready_to_send():
+            return 0
+        try:
+            taken = self._tls.write(data)
+        except ssl.SSLError as error:
+            raise self._break(self._explain(error)) from error
+        self._flush()
+        if self._unsent:
+            self._apply()
+        return taken
 
     def try_send_many(self, buffers: Sequence[Buffer]) -> int:
         if not self._is_ready_to_send():
@@ -339,16 +356,22 @@ class TlsPipe(Pipe):
             self._clear = self._clear[count:]
             return count
         total, size = 0, len(buffer)
+        if not size:
+            return 0  # TLS would take it for the end
         read = cast(Callable[[int, memoryview], int], self._tls.read)
         self._more = False
         try:
-            while total < size:
-                count = read(size - total, buffer[total:])
+            while True:
+                count = read(size - total, buffer[total:] if total else buffer)
                 if not count:
                     self._eof = True
                     return total
                 total += count
-            self._more = self._tls.pending() > 0 or self._in.pending > 0
+                if not self._in.pending and not self._tls.pending():
+                    return total  # to be told so by an exception costs more than a small frame
+                if total == size:
+                    self._more = True
+                    return total
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:

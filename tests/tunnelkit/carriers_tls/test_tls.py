@@ -170,6 +170,14 @@ async def test_bytes_left_in_tls_are_reported(pump: Pump) -> None:
     assert pair.right.try_receive(10) is None
 
 
+async def test_no_space_is_no_end(pump: Pump) -> None:
+    pair = await joined(pump)
+    pair.left.try_send(b"x")
+    await ready(pair.right)
+    assert pair.right.try_receive_into(memoryview(b"")) == -1
+    assert await read(pair.right) == b"x"
+
+
 async def test_paused_reader_stops_the_sender(pump: Pump) -> None:
     pair = await joined(pump)
     while pair.left.try_send(bytes(100_000)):
