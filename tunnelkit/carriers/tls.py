@@ -356,8 +356,6 @@ class TlsPipe(Pipe):
             self._clear = self._clear[count:]
             return count
         total, size = 0, len(buffer)
-        if not size:
-            return 0  # TLS would take it for the end
         read = cast(Callable[[int, memoryview], int], self._tls.read)
         self._more = False
         try:
@@ -385,8 +383,8 @@ class TlsPipe(Pipe):
             raise PipeBroken(self.broken)
         if self._closed:
             raise self._break("bad file descriptor")
-        if not self.is_established:
-            return -1
+        if not self.is_established or not len(buffer):
+            return -1  # a read into no space looks to TLS like the end
         total = self._decrypt(buffer) if self._more or self._clear else 0
         if not total and not self._eof and self._feed():
             total = self._decrypt(buffer)
