@@ -12,7 +12,7 @@ import trio
 from tests.tunnelkit.carriers_tls.ends import up
 from tests.tunnelkit.certificates import authority, tls_settings
 from tests.tunnelkit.pairs import wait_until
-from tests.tunnelkit.test_carriers import ready
+from tests.tunnelkit.test_carriers import read, ready
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Pipe, PipeBroken, SocketNetwork, TlsSettings, connect
 from tunnelkit.pump import Pump
@@ -30,10 +30,12 @@ async def accepting(
     accepted: list[Pipe] = []
     network = SocketNetwork(settings or tls_settings())
     listener = await network.listen(Address("tls", "127.0.0.1", 0), pump, accepted.append)
-    yield listener.address.port, accepted
-    listener.close()
-    for pipe in accepted:
-        pipe.close()
+    try:
+        yield listener.address.port, accepted
+    finally:
+        listener.close()
+        for pipe in accepted:
+            pipe.close()
 
 
 async def s_client(
@@ -171,3 +173,25 @@ async def test_server_without_our_protocol(pump: Pump) -> None:
 async def test_nobody_listens(pump: Pump) -> None:
     with pytest.raises(ConnectFailed, match="cannot connect to tls://127.0.0.1:1: connection ref"):
         await dial(pump, 1)
+
+
+# --- new keys --------------------------------------------------------------------------------
+
+
+async def test_change_of_keys_is_answered(pump: Pump) -> None:
+    async with accepting(pump) as (port, accepted), trio.open_nursery() as nursery:
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-alpn", "tunnelkit/1"]
+        process = await nursery.start(_run, command)
+        await wait_until(lambda: accepted)
+        pipe = accepted[0]
+        await up(pipe)
+        await process.stdin.send_all(b"K\n")  # change keys, and ask for the same
+        await ready(pipe)
+        assert pipe.try_receive(10) is None
+        await process.stdin.send_all(b"hello\n")
+        assert await read(pipe) == b"hello\n"
+        pipe.try_send(b"answer under new keys")
+        text = b""
+        while b"answer under new keys" not in text:
+            text += await process.stdout.receive_some()
+        nursery.cancel_scope.cancel()
