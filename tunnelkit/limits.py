@@ -128,23 +128,6 @@ SHARED_FRAME_BYTES: Final = 32 * KIB
 SCRATCH_BYTES: Final = 512 * KIB
 """The receive buffer that all sockets of a pump share, bytes.  A default."""
 
-# --- WebSocket carriers -------------------------------------------------------------------
-
-MAX_WEBSOCKET_MESSAGE_BYTES: Final = 1 * MIB
-"""Largest message that is sent, bytes.  Bounds what is masked ahead of a pipe that is full."""
-
-MAX_WEBSOCKET_FRAME_BYTES: Final = 256 * MIB
-"""Largest frame that is accepted, bytes; none is collected.  Stops: lengths that nobody means."""
-
-MAX_EMPTY_WEBSOCKET_FRAMES: Final = 1_024
-"""Most empty data frames in a row.  Stops: work for a peer that sends nothing."""
-
-MAX_UPGRADE_BYTES: Final = 16 * KIB
-"""Largest HTTP request or response head of a WebSocket handshake, bytes.  Stops: endless heads."""
-
-UPGRADE_TIMEOUT_SECONDS: Final = 5.0
-"""Time for the whole HTTP part of a WebSocket handshake, seconds.  Stops: slow heads."""
-
 # --- broker -------------------------------------------------------------------------------
 
 BROKER_BUDGET_BYTES: Final = 512 * MIB

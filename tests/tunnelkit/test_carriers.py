@@ -22,6 +22,7 @@ from tunnelkit.carriers import (
     Pipe,
     PipeBroken,
     SocketNetwork,
+    WebSocketOptions,
     connect,
 )
 from tunnelkit.errors import ConfigurationError
@@ -395,4 +396,4 @@ async def test_closed_listener_leaves_nothing(
 
 
 def test_network_holds_nothing() -> None:
-    assert vars(SocketNetwork()) == {"tls": None}
+    assert vars(SocketNetwork()) == {"tls": None, "websocket": WebSocketOptions()}

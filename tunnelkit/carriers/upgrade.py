@@ -19,7 +19,6 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError
 
-from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.pump import Pump
@@ -33,6 +32,12 @@ _log = logging.getLogger(__name__)
 
 SUBPROTOCOL: Final = "tunnelkit.v1"
 """What both sides must name in the handshake."""
+
+MAX_HEAD_BYTES: Final = 16 * 1024
+"""Largest HTTP request or response head, bytes.  Stops: endless heads."""
+
+TIMEOUT_SECONDS: Final = 5.0
+"""Time for the whole exchange, seconds.  Stops: slow heads."""
 
 LINGER_SECONDS: Final = 1.0
 """How long a refused client may take to read why, seconds."""
@@ -90,7 +95,7 @@ class _Handshake:
         self._out = b""
         self._after: Callable[[], None] = lambda: None
         self._is_over = False
-        seconds = limits.UPGRADE_TIMEOUT_SECONDS
+        seconds = TIMEOUT_SECONDS
         self._timer = inner.pump.call_later(seconds, self.too_late)
 
     def head_arrived(self, head: bytes, early: bytes) -> None:
@@ -107,7 +112,7 @@ class _Handshake:
 
     def too_late(self) -> None:
         """The time is over."""
-        self.fail(f"no complete handshake within {limits.UPGRADE_TIMEOUT_SECONDS:g} s")
+        self.fail(f"no complete handshake within {TIMEOUT_SECONDS:g} s")
 
     def begin(self) -> None:
         """Let the pump drive the handshake."""
@@ -136,7 +141,7 @@ class _Handshake:
             self.fail(str(error))
 
     def _receive(self) -> None:
-        data = self._inner.try_receive(limits.MAX_UPGRADE_BYTES)
+        data = self._inner.try_receive(MAX_HEAD_BYTES)
         if data is None:
             return
         if not data:
@@ -149,8 +154,8 @@ class _Handshake:
         end = self._received.find(_HEAD_END, searched) + len(_HEAD_END)
         if end >= len(_HEAD_END):
             self.head_arrived(bytes(self._received[:end]), bytes(self._received[end:]))
-        elif len(self._received) > limits.MAX_UPGRADE_BYTES:
-            self.fail(f"an HTTP head of more than {limits.MAX_UPGRADE_BYTES} bytes")
+        elif len(self._received) > MAX_HEAD_BYTES:
+            self.fail(f"an HTTP head of more than {MAX_HEAD_BYTES} bytes")
 
     def finish(self) -> None:
         """Nothing more is read or written here."""

@@ -8,7 +8,7 @@ A message once begun has to be finished before anything else can be said, and th
 take only a part of it.  The pipe then reports the bytes of payload that have really gone, and
 takes the rest from the caller's next call: as with any pipe, who was told that 5 of 12 bytes were
 sent goes on with the other 7.  What is kept inside is a header that has not gone whole, and for a
-client the masked rest of the message, at most `MAX_WEBSOCKET_MESSAGE_BYTES`; so the caller's
+client the masked rest of the message, at most `MAX_MESSAGE_BYTES`; so the caller's
 account of what waits stays right, and closing the pipe forgets nothing that it had taken.
 
 Receiving happens in the caller's buffer: the decoder removes headers and masks in place.  Of
@@ -24,7 +24,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tunnelkit import limits
 from tunnelkit.wire.stream import Buffer
 from tunnelkit.wire.websocket import (
     CloseCode,
@@ -40,6 +39,9 @@ from tunnelkit.wire.websocket import (
 from .pipe import Pipe, PipeBroken
 
 __all__ = ["WebSocketPipe"]
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
+"""Largest message that is sent, bytes.  Bounds what is masked ahead of a pipe that is full."""
 
 _CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NONE)
 _MEANINGS: Final[dict[int, str]] = {
@@ -170,8 +172,8 @@ class WebSocketPipe(Pipe):
 
     def _begin(self, buffers: Sequence[Buffer], size: int) -> Sequence[Buffer]:
         """Begin a message of the buffers, or of as many of their bytes as one may have."""
-        if size > limits.MAX_WEBSOCKET_MESSAGE_BYTES:
-            size = limits.MAX_WEBSOCKET_MESSAGE_BYTES
+        if size > MAX_MESSAGE_BYTES:
+            size = MAX_MESSAGE_BYTES
             buffers = _first(buffers, size)
         self._left = size
         mask = self._new_mask()

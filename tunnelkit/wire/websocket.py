@@ -20,7 +20,6 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
-from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 
 from .stream import Buffer
@@ -37,6 +36,12 @@ __all__ = [
     "plain_mask",
     "rotate_mask",
 ]
+
+MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
+"""Largest frame that is accepted, bytes; none is collected.  Stops: lengths that nobody means."""
+
+MAX_EMPTY_FRAMES: Final = 1_024
+"""Most empty data frames in a row.  Stops: work for a peer that sends nothing."""
 
 MASK_BYTES: Final = 4
 MAX_CONTROL_PAYLOAD: Final = 125
@@ -159,7 +164,7 @@ class FrameDecoder:
         *,
         is_server: bool,
         on_control: Callable[[Opcode, bytes], None],
-        max_frame_bytes: int = limits.MAX_WEBSOCKET_FRAME_BYTES,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
     ) -> None:
         self._is_server = is_server
         self._on_control = on_control
@@ -266,7 +271,7 @@ class FrameDecoder:
             text = f"a frame of {length} bytes is over the limit of {self._max}"
             raise WebSocketError(text, CloseCode.TOO_BIG)
         self._empty = 0 if length else self._empty + 1
-        if self._empty > limits.MAX_EMPTY_WEBSOCKET_FRAMES:
+        if self._empty > MAX_EMPTY_FRAMES:
             raise WebSocketError("too many empty frames in a row", CloseCode.POLICY)
         self._left = length
         self._mask = head[-MASK_BYTES:] if self._is_server else b""

@@ -14,8 +14,8 @@ from tests.tunnelkit.carriers_websocket.ends import (
     ping,
     settle,
 )
-from tunnelkit import limits
 from tunnelkit.carriers import PipeBroken
+from tunnelkit.carriers.websocket import MAX_MESSAGE_BYTES
 from tunnelkit.pump import Pump
 from tunnelkit.testing import MemoryNetwork
 from tunnelkit.wire.websocket import (
@@ -111,10 +111,10 @@ async def test_large_write_is_more_than_one_message(
     autojump_clock: MockClock, pump: Pump, is_server: bool
 ) -> None:
     stranger, pipe = meet_stranger(pump, is_server=is_server, capacity=4 << 20)
-    assert pipe.try_send_many([DATA[:9], DATA[9:]]) == limits.MAX_WEBSOCKET_MESSAGE_BYTES
+    assert pipe.try_send_many([DATA[:9], DATA[9:]]) == MAX_MESSAGE_BYTES
     assert pipe.try_send_many([]) == pipe.try_send(b"") == 0
     await settle()
-    assert stranger.said()[0] == DATA[: limits.MAX_WEBSOCKET_MESSAGE_BYTES]
+    assert stranger.said()[0] == DATA[: MAX_MESSAGE_BYTES]
 
 
 async def test_masks_differ(autojump_clock: MockClock, pump: Pump) -> None:

@@ -11,10 +11,9 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.carriers_websocket.ends import End, MemoryWebSockets, frame, settle
 from tests.tunnelkit.strangers import quiet_pump
-from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Listener, Pipe, connect
-from tunnelkit.carriers.upgrade import WebSocketOptions
+from tunnelkit.carriers.upgrade import MAX_HEAD_BYTES, TIMEOUT_SECONDS, WebSocketOptions
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.pump import Pump
 from tunnelkit.testing import MemoryNetwork, cancel_at_each_step, no_leaks
@@ -202,7 +201,7 @@ async def test_server_that_says_nothing(autojump_clock: MockClock, stage: Stage)
     await stage.stand_in(b"")
     with pytest.raises(ConnectFailed, match="no complete handshake within 5 s"):
         await stage.dial()
-    assert trio.current_time() >= limits.UPGRADE_TIMEOUT_SECONDS
+    assert trio.current_time() >= TIMEOUT_SECONDS
 
 
 async def test_server_that_hangs_up(autojump_clock: MockClock, stage: Stage) -> None:
@@ -269,14 +268,14 @@ async def test_slow_request_has_a_deadline(autojump_clock: MockClock, stage: Sta
     end = await stage.say(b"")
     for byte in REQUEST[:20]:
         end.send(bytes([byte]))
-        await trio.sleep(limits.UPGRADE_TIMEOUT_SECONDS / 15)
+        await trio.sleep(TIMEOUT_SECONDS / 15)
     assert end.ending
     assert not stage.accepted
 
 
 async def test_endless_request_is_cut(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
-    end = await stage.say(REQUEST[:-2] + b"X: " + b"x" * 2 * limits.MAX_UPGRADE_BYTES)
+    end = await stage.say(REQUEST[:-2] + b"X: " + b"x" * 2 * MAX_HEAD_BYTES)
     assert end.ending
     assert not stage.accepted
 

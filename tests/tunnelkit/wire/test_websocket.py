@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnelkit import limits
 from tunnelkit.wire.websocket import (
+    MAX_EMPTY_FRAMES,
+    MAX_FRAME_BYTES,
     CloseCode,
     FrameDecoder,
     Opcode,
@@ -31,7 +32,7 @@ class Decoded:
     """A decoder, and what came out of it."""
 
     is_server: bool = False
-    max_frame_bytes: int = limits.MAX_WEBSOCKET_FRAME_BYTES
+    max_frame_bytes: int = MAX_FRAME_BYTES
     payload: bytearray = field(default_factory=bytearray)
     controls: list[tuple[Opcode, bytes]] = field(default_factory=list)
 
@@ -53,7 +54,7 @@ class Decoded:
         return bytes(self.payload), self.controls, *closing
 
 
-def from_server(data: bytes, limit: int = limits.MAX_WEBSOCKET_FRAME_BYTES) -> Decoded:
+def from_server(data: bytes, limit: int = MAX_FRAME_BYTES) -> Decoded:
     return Decoded(max_frame_bytes=limit).feed(data)
 
 
@@ -188,8 +189,8 @@ def test_frame_over_the_limit() -> None:
 
 
 def test_endless_empty_frames() -> None:
-    got = from_server(message(b"") * limits.MAX_EMPTY_WEBSOCKET_FRAMES)
-    got.feed(message(b"x") + message(b"") * limits.MAX_EMPTY_WEBSOCKET_FRAMES)
+    got = from_server(message(b"") * MAX_EMPTY_FRAMES)
+    got.feed(message(b"x") + message(b"") * MAX_EMPTY_FRAMES)
     with pytest.raises(WebSocketError, match="too many empty frames"):
         got.feed(message(b""))
 
