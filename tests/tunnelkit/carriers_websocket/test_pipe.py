@@ -114,7 +114,7 @@ async def test_large_write_is_more_than_one_message(
     assert pipe.try_send_many([DATA[:9], DATA[9:]]) == MAX_MESSAGE_BYTES
     assert pipe.try_send_many([]) == pipe.try_send(b"") == 0
     await settle()
-    assert stranger.said()[0] == DATA[: MAX_MESSAGE_BYTES]
+    assert stranger.said()[0] == DATA[:MAX_MESSAGE_BYTES]
 
 
 async def test_masks_differ(autojump_clock: MockClock, pump: Pump) -> None:
