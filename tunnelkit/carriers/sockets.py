@@ -31,7 +31,7 @@ from tunnelkit.wire.stream import Buffer
 
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
 from .tls import tls_client, tls_server
-from .tls_settings import TlsSettings
+from .tls_settings import LINK_ALPN, TlsSettings
 from .upgrade import WebSocketOptions, connect_websocket, listen_websocket
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
@@ -48,8 +48,11 @@ WARNING_SECONDS: Final = 60.0
 """A listener that is out of descriptors says so at most once in this time."""
 
 _LARGE_READ_BYTES: Final = limits.KEEP_BY_REFERENCE_BYTES
-_TLS_SCHEMES: Final = ("tls",)
-_BELOW_WEBSOCKET: Final = {"ws": "tcp", "wss": "tls"}
+_TLS_SCHEMES: Final = {"tls": (LINK_ALPN, True), "https": ("http/1.1", False)}
+"""Which protocol is agreed on inside of TLS, and whether the other side has to know it: proxies and
+WebSocket programs often do without.  "https" is what "wss" runs on, and not for users."""
+
+_BELOW_WEBSOCKET: Final = {"ws": "tcp", "wss": "https"}
 _SCHEMES: Final = ("tcp", *_TLS_SCHEMES, *_BELOW_WEBSOCKET)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
@@ -294,8 +297,11 @@ class SocketNetwork(Network):
             ConnectFailed: the layer cannot be made; the pipe is closed.
         """
         if address.scheme in _TLS_SCHEMES:
+            alpn, required = _TLS_SCHEMES[address.scheme]
             try:
-                return tls_client(pipe, self._tls_settings(), address.name)
+                return tls_client(
+                    pipe, self._tls_settings(), address.name, alpn=alpn, require_alpn=required
+                )
             except (ConfigurationError, ValueError) as error:
                 pipe.close()
                 raise ConnectFailed(f"cannot connect to {address}: {error}") from error
@@ -304,7 +310,8 @@ class SocketNetwork(Network):
     def _server_layers(self, pipe: Pipe, address: Address) -> Pipe:
         """Return *pipe*, which was accepted, inside of what the scheme asks for."""
         if address.scheme in _TLS_SCHEMES:
-            return tls_server(pipe, self._tls_settings())
+            alpn, required = _TLS_SCHEMES[address.scheme]
+            return tls_server(pipe, self._tls_settings(), alpn=alpn, require_alpn=required)
         return pipe
 
     def _tls_settings(self) -> TlsSettings:

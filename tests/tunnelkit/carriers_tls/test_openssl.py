@@ -102,6 +102,15 @@ async def test_client_without_our_protocol(pump: Pump) -> None:
     assert "speaks TLS but not tunnelkit/1" in await refused(pump, "-alpn", "h2")
 
 
+async def test_websocket_over_tls_asks_for_no_protocol_of_ours(pump: Pump) -> None:
+    network = SocketNetwork(tls_settings())
+    address = Address("wss", "127.0.0.1", 0, "/tunnel")
+    listener = await network.listen(address, pump, Pipe.close)
+    done = await s_client(listener.address.port, data=b"GET /tunnel HTTP/1.1\r\nHost: x\r\n\r\n")
+    listener.close()
+    assert done.stdout.startswith(b"HTTP/1.1 426 ")
+
+
 async def test_client_of_an_older_version(pump: Pump) -> None:
     assert "no TLS version in common" in await refused(pump, "-tls1_2", "-alpn", "tunnelkit/1")
 
