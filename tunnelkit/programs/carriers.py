@@ -60,14 +60,15 @@ def make_network(options: argparse.Namespace) -> SocketNetwork:
     )
 
 
-def reload_of(network: SocketNetwork) -> Callable[[], None]:
-    """Return what a program does on SIGHUP: read certificates and keys again."""
+def reload_of(network: SocketNetwork) -> Callable[[], None] | None:
+    """Return what a program does on SIGHUP: read its certificate again; None: it has none."""
+    tls = network.tls
+    if tls is None or tls.certificate is None:
+        return None
 
     def reload() -> None:
-        if network.tls is None:
-            return
         try:
-            network.tls.reload()
+            tls.reload()
         except ConfigurationError as error:
             _log.error("certificates are not reloaded, the old ones stay in use: %s", error)
         else:

@@ -157,10 +157,10 @@ def _calm_collector() -> None:
 
 def _warn_of_open_doors(links: Iterable[Address]) -> None:
     for address in links:
-        if not address.is_loopback and address.scheme != "tls":
+        if not address.is_loopback and address.scheme not in ("tls", "wss"):
             _log.warning(
                 "%s accepts links from other machines without TLS: whoever is on the way can read "
-                "the traffic; listen on tls:// instead, or on 127.0.0.1",
+                "the traffic; listen on tls:// or wss:// instead, or on 127.0.0.1",
                 address,
             )
 
@@ -201,7 +201,7 @@ async def _serve(program: str, options: argparse.Namespace, plan: Plan) -> Exit:
         running = Running(program, options, nursery.cancel_scope)
         await nursery.start(_receive_signals, running)
         if plan.reload is not None:
-            await nursery.start(_receive_hangups, plan.reload)
+            await nursery.start(_receive_hangups, running, plan.reload)
         await plan.serve(running)
         nursery.cancel_scope.cancel()
     return running.exit
@@ -217,12 +217,26 @@ async def _receive_signals(
 
 
 async def _receive_hangups(
-    reload: Callable[[], None], task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    running: Running,
+    reload: Callable[[], None],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
+    had_terminal = _has_terminal()
     with trio.open_signal_receiver(signal.SIGHUP) as received:
         task_status.started()
         async for _ in received:
-            reload()
+            if had_terminal and not _has_terminal():
+                running.stop("the terminal was closed")
+            else:
+                reload()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _innermost(error: BaseException) -> BaseException:
