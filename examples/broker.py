@@ -45,7 +45,7 @@ def make_flags() -> Flags:
         metavar="ADDRESS",
         required=True,
         repeat=True,
-        help="where to accept links: tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH",
+        help="where to accept links: tcp://HOST:PORT, the same with tls, ws or wss, or unix:///PATH",
     )
     flags.add(
         "--keys",

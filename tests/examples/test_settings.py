@@ -119,7 +119,7 @@ def test_wrong_variable_is_named_in_the_error(run: Run, monkeypatch: pytest.Monk
     ("program", "more", "because"),
     [
         (broker, ["--listen", "127.0.0.1:1"], "--listen '127.0.0.1:1' is not an address"),
-        (broker, ["--listen", "memory://a:1"], "write tcp://HOST:PORT, tls://HOST:PORT or"),
+        (broker, ["--listen", "memory://a:1"], "write tcp://HOST:PORT, the same with tls"),
         (broker, ["--listen", "tcp://a:70000"], "a port from 0 to 65535"),
         (broker, ["--budget-mib", "many"], "--budget-mib 'many' is not a whole number"),
         (broker, ["--grace-seconds", "-1"], "--grace-seconds '-1' is not a number of seconds"),
@@ -128,7 +128,7 @@ def test_wrong_variable_is_named_in_the_error(run: Run, monkeypatch: pytest.Monk
         (broker, ["--log-format", "xml"], "is none of: human, json"),
         (broker, ["--keys", "nowhere.json"], "nowhere.json does not exist"),
         (broker, ["--admin", ""], "--admin is empty"),
-        (broker, ["--listen", "tls://a:1"], "--listen tls:// needs --tls-cert and --tls-key"),
+        (broker, ["--listen", "tls://a:1"], "--listen tls:// or wss:// needs --tls-cert and --tls-key"),
         (broker, ["--tls-cert", "x.pem"], "certificate and key: the private key is missing"),
         (devbox_proxy, ["--tls-ca", "nowhere.pem"], "cannot read CA file nowhere.pem: no such"),
         (devbox_proxy, ["--target", "api=tls://127.0.0.1:1"], "TLS is for links"),

@@ -17,8 +17,12 @@ _log = logging.getLogger("tunnelkit.programs")
 
 
 def add_tls_flags(flags: Flags) -> None:
-    """Add what a program needs for links over ``tls://``."""
-    flags.add("--tls-cert", metavar="FILE", help="certificate of this program, for tls:// (PEM)")
+    """Add what a program needs for links over ``tls://`` and ``wss://``."""
+    flags.add(
+        "--tls-cert",
+        metavar="FILE",
+        help="certificate of this program, for tls:// and wss:// (PEM)",
+    )
     flags.add("--tls-key", metavar="FILE", help="private key of that certificate (PEM)")
     flags.add(
         "--tls-ca",
@@ -44,9 +48,9 @@ def make_network(options: argparse.Namespace) -> SocketNetwork:
         ConfigurationError: a file cannot be used, or one is missing.
     """
     given = [options.tls_cert, options.tls_key, options.tls_ca, options.tls_client_ca]
-    listens = any(address.scheme == "tls" for address in options.listen)
+    listens = any(address.scheme in ("tls", "wss") for address in options.listen)
     if listens and not (options.tls_cert and options.tls_key):
-        raise ConfigurationError("--listen tls:// needs --tls-cert and --tls-key")
+        raise ConfigurationError("--listen tls:// or wss:// needs --tls-cert and --tls-key")
     if not any(given) and not options.tls_server_name:
         return SYSTEM_NETWORK
     return SocketNetwork(

@@ -59,11 +59,11 @@ def text_of(text: str, what: str) -> str:
 
 
 def address(text: str, what: str) -> Address:
-    """Read ``tcp://HOST:PORT``, ``tls://HOST:PORT`` or ``unix:///PATH``."""
+    """Read ``tcp://HOST:PORT``, the same with tls, ws or wss, or ``unix:///PATH``."""
     found = parse_address(text, what=what)
     if found.scheme == "memory":
         raise ConfigurationError(
-            f"{what} {text!r}: write tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH"
+            f"{what} {text!r}: write tcp://HOST:PORT, the same with tls, ws or wss, or unix:///PATH"
         )
     return found
 
@@ -71,8 +71,9 @@ def address(text: str, what: str) -> Address:
 def host_port(text: str, what: str) -> Address:
     """Read ``HOST:PORT``, or a full address."""
     found = address(text, what) if "://" in text else parse_host_port(text, what=what)
-    if found.scheme == "tls":
-        raise ConfigurationError(f"{what} {text!r}: TLS is for links; write HOST:PORT here")
+    if found.scheme in ("tls", "ws", "wss"):
+        kind = "TLS is" if found.scheme == "tls" else "a WebSocket is"
+        raise ConfigurationError(f"{what} {text!r}: {kind} for links; write HOST:PORT here")
     return found
 
 
@@ -321,7 +322,7 @@ output:
 
 signals:
   SIGTERM, SIGINT: accept nothing new, finish what runs (--drain-seconds), end.  Once more: end now.
-  SIGHUP: read certificates and keys of --tls-* again; links that are up keep theirs.
+  SIGHUP, with --tls-cert: read the files of --tls-* again; links that are up keep theirs.
 
 exit status:
   0  stopped as asked, everything that ran was finished
