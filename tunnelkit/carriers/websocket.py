@@ -43,6 +43,9 @@ __all__ = ["WebSocketPipe"]
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
 """Largest message that is sent, bytes.  Bounds what is masked ahead of a pipe that is full."""
 
+_SMALL_BYTES: Final = 16 * 1024
+"""Up to this size header and payload are joined: one copy is cheaper than two buffers."""
+
 _CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NONE)
 _MEANINGS: Final[dict[int, str]] = {
     CloseCode.PROTOCOL_ERROR: "it found a protocol error; is everything between a WebSocket?",
@@ -144,7 +147,21 @@ class WebSocketPipe(Pipe):
     # --- sending ----------------------------------------------------------------------------
 
     def try_send(self, data: Buffer) -> int:
-        return self.try_send_many((data,))
+        size = len(data)
+        is_plain = not (self._head or self._left or self._close_sent or self.broken)
+        if not (is_plain and 0 < size <= _SMALL_BYTES):
+            return self.try_send_many((data,))
+        # The short way for the many small ones: one buffer, and nothing to remember.
+        mask = self._new_mask()
+        head = encode_header(Opcode.BINARY, size, mask)
+        body = apply_mask(data, mask) if mask else data
+        sent = self._inner.try_send(b"".join((head, body)))
+        if sent == len(head) + size:
+            return size
+        if not sent:
+            return 0
+        self._head, self._left, self._masked = head, size, memoryview(body)
+        return self._went(sent, len(head))
 
     def try_send_many(self, buffers: Sequence[Buffer]) -> int:
         if self.broken is not None:

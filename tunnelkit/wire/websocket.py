@@ -48,6 +48,7 @@ MAX_CONTROL_PAYLOAD: Final = 125
 MAX_HEADER_BYTES: Final = 14
 
 _FIN: Final = 0x80
+_WHOLE_MESSAGE: Final = 0x82
 _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
@@ -199,7 +200,7 @@ class FrameDecoder:
         start, end, out = 0, len(view), 0
         while start < end and not self.is_closed:
             if not self._left:
-                start = self._take_header(view, start, end)
+                start = self._quick_header(view, start, end) or self._take_header(view, start, end)
                 continue
             stop = min(end, start + self._left)
             count = stop - start
@@ -211,6 +212,29 @@ class FrameDecoder:
             self._left -= count
             start, out = stop, out + count
         return out
+
+    def _quick_header(self, view: memoryview, start: int, end: int) -> int:
+        """Take the header of a short whole message, which most are; 0: it is something else."""
+        if end - start < 8 or self._partial or self._in_message or view[start] != _WHOLE_MESSAGE:
+            return 0
+        second = view[start + 1]
+        short = second & 0x7F
+        if (second >= _MASKED) is not self._is_server or short == _LENGTH_64:
+            return 0
+        stop = start + 2
+        if short == _LENGTH_16:
+            short = view[stop] << 8 | view[stop + 1]
+            stop += 2
+            if short < _LENGTH_16:
+                return 0
+        if not 0 < short <= self._max:
+            return 0
+        if self._is_server:
+            self._mask = bytes(view[stop : stop + MASK_BYTES])
+            stop += MASK_BYTES
+        self._left = short
+        self._empty = 0
+        return stop
 
     def _take_header(self, view: memoryview, start: int, end: int) -> int:
         """Take the next bytes of a header, or of a whole control frame; return where it stopped."""
