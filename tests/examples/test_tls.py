@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
 import shutil
 import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.examples.started import LAPTOP, Programs, greet
+from tests.examples.started import (
+    LAPTOP,
+    ROOT,
+    WAIT_SECONDS,
+    Credentials,
+    Programs,
+    environment,
+    greet,
+)
 from tests.tunnelkit.certificates import authority
 
 Targets = Callable[[bytes], Awaitable[str]]
@@ -62,3 +76,24 @@ async def test_reload_that_fails_is_logged(programs: Programs, certificate: list
     broker.send(signal.SIGHUP)
     await broker.wait_log("certificates are not reloaded, the old ones stay in use: cannot use")
     assert await broker.end() == 0
+
+
+def test_closed_terminal_ends_the_program(credentials: Credentials, certificate: list[str]) -> None:
+    """SIGHUP has two meanings; it comes from the kernel here."""
+    outer, inner = pty.openpty()
+    broker = str(ROOT / "examples" / "broker.py")
+    where = ["--listen", "tls://127.0.0.1:0", "--keys", str(credentials.ring)]
+    process = subprocess.Popen(
+        [sys.executable, broker, *where, *certificate],
+        stdin=inner,
+        stdout=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    with process:
+        os.close(inner)
+        assert process.stdout is not None  # a pipe was asked for
+        assert b"ready" in process.stdout.readline()
+        os.close(outer)
+        assert process.wait(WAIT_SECONDS) == 0
