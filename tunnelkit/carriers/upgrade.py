@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -86,7 +87,7 @@ class WebSocketOptions:
         return found
 
 
-class _Handshake:
+class _Handshake(ABC):
     """One side's part of the exchange, on one pipe."""
 
     def __init__(self, inner: Pipe) -> None:
@@ -98,17 +99,17 @@ class _Handshake:
         seconds = TIMEOUT_SECONDS
         self._timer = inner.pump.call_later(seconds, self.too_late)
 
+    @abstractmethod
     def head_arrived(self, head: bytes, early: bytes) -> None:
         """All of the other side's HTTP has arrived, and perhaps more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_start(self, start: bytes) -> bool:
         """Look at the first bytes; return whether they can be HTTP, having failed otherwise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, why: str) -> None:
         """End the handshake without a WebSocket."""
-        raise NotImplementedError
 
     def too_late(self) -> None:
         """The time is over."""
