@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 
 import pytest
 import trio
 
-from tests.examples.started import Credentials, Programs
+from tests.examples.fixtures import credentials, programs
 
-
-@pytest.fixture(scope="session")
-def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
-    """One issuer, whom everybody believes."""
-    return Credentials(tmp_path_factory.mktemp("credentials"))
-
-
-@pytest.fixture
-async def programs(credentials: Credentials) -> AsyncGenerator[Programs]:
-    """Starts programs; kills them at the end."""
-    async with trio.open_nursery() as nursery:
-        made = Programs(nursery, credentials)
-        try:
-            yield made
-        finally:
-            nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True):
-                await made.aclose()
+__all__ = ["credentials", "logging_restored", "programs", "targets"]
 
 
 @pytest.fixture
