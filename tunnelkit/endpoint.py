@@ -197,7 +197,8 @@ class Endpoint(LinkHost[Link]):
         if is_final(error):
             _log.error("%s: another process runs as %s: %s", address, self.subject, error)
         elif self.dial_errors.get(address) != str(error):
-            _log.warning("%s: %s; trying again", address, error)
+            where = "" if str(address) in str(error) else f"{address}: "
+            _log.warning("%s%s; trying again", where, error)
         self.dial_errors[address] = str(error)
 
     # --- links ------------------------------------------------------------------------------
