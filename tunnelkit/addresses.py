@@ -6,17 +6,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["Address", "parse_address", "parse_host_port"]
+__all__ = ["Address", "Destination", "parse_address", "parse_destination", "parse_host_port"]
 
 _HOST_PORT_SCHEMES = ("tcp", "tls", "memory")
 _WEBSOCKET_SCHEMES = ("ws", "wss")
 _LOCAL_SCHEMES = ("unix", "memory")
+_TARGET = re.compile(r"[!-?A-~]{1,255}")
+"""Visible ASCII without "@", no longer than what a token can allow."""
+_PEER = re.compile(r"[A-Za-z0-9._/:@+-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,55 @@ def parse_address(text: str, *, what: str = "address") -> Address:
         f"{what} {text!r} is not an address; write tcp://HOST:PORT, tls://HOST:PORT, "
         "ws://HOST:PORT/PATH, wss://HOST:PORT/PATH or unix:///PATH"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a stream leads: a target, and the subject of the peer that opens it."""
+
+    target: str
+    """A name that the peer serves, or ``HOST:PORT``."""
+    peer: str
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the target is ``HOST:PORT``, for peers that allow addresses."""
+        return ":" in self.target
+
+    def __str__(self) -> str:
+        return f"{self.target}@{self.peer}"
+
+
+def parse_destination(
+    text: str, *, peer: str | None = None, what: str = "destination"
+) -> Destination:
+    """Return what ``TARGET@PEER`` names.
+
+    The first "@" divides: a target has none, while a subject may be ``devbox/alice@laptop``.
+
+    Args:
+        peer: who is meant where *text* is only ``TARGET``; None: *text* has to say it.
+
+    Raises:
+        ConfigurationError: a part is missing or cannot be what it should be.
+    """
+    target, at, named = text.partition("@")
+    chosen = named if at else peer
+    if chosen is None:
+        raise ConfigurationError(f"{what} {text!r} names no peer; write TARGET@PEER")
+    if not _TARGET.fullmatch(target):
+        raise ConfigurationError(
+            f"{what} {text!r} has no target that a peer could serve; write NAME@PEER or "
+            "HOST:PORT@PEER, the target in visible ASCII"
+        )
+    if not _PEER.fullmatch(chosen):
+        raise ConfigurationError(
+            f"{what} {text!r} names the peer {chosen!r}, which is no subject; write TARGET@PEER, "
+            "the peer with letters, digits and . _ - / : @ +"
+        )
+    if ":" in target:
+        _split(target, target, what)
+    return Destination(target, chosen)
 
 
 def parse_host_port(text: str, *, what: str = "address") -> Address:

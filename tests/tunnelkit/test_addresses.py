@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tunnelkit.addresses import Address, parse_address, parse_host_port
+from tunnelkit.addresses import (
+    Address,
+    Destination,
+    parse_address,
+    parse_destination,
+    parse_host_port,
+)
 from tunnelkit.errors import ConfigurationError
 
 GOOD = {
@@ -111,3 +117,32 @@ def test_name_is_what_was_looked_up() -> None:
     found = Address("tls", "192.0.2.1", 443, looked_up="broker.example")
     assert found == Address("tls", "192.0.2.1", 443)
     assert (found.name, Address("tls", "192.0.2.1", 443).name) == ("broker.example", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "peer"),
+    [
+        ("ssh@devbox/alice", "ssh", "devbox/alice"),
+        ("ssh@devbox/alice@laptop", "ssh", "devbox/alice@laptop"),
+        ("db.example:5432@sidecar/web", "db.example:5432", "sidecar/web"),
+        ("[::1]:22@sidecar/web", "[::1]:22", "sidecar/web"),
+    ],
+)
+def test_destination_is_divided_at_the_first_at(text: str, target: str, peer: str) -> None:
+    found = parse_destination(text)
+    assert found == Destination(target, peer)
+    assert str(found) == text
+    assert found.is_address == (":" in target)
+
+
+def test_destination_without_a_peer_is_for_the_usual_one() -> None:
+    assert parse_destination("ssh", peer="devbox/a") == Destination("ssh", "devbox/a")
+    assert parse_destination("ssh@devbox/b", peer="devbox/a").peer == "devbox/b"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ssh", "@devbox/a", "ssh@", "s h@a", "ssh@a b", "host:@a", "::1:22@a", "h:0x1@a"]
+)
+def test_destination_that_is_none_says_what_to_write(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"--to .*(write|needs)"):
+        parse_destination(text, what="--to")
