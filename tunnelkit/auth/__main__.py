@@ -104,6 +104,11 @@ def _add_mint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--peer", action="append", default=[], metavar="PATTERN", help="a subject it may meet")
     add("--target", action="append", default=[], metavar="PATTERN", help="a target it may open")
     add("--environment", default="", help="the environment it belongs to")
+    add(
+        "--caller",
+        action="store_true",
+        help="the holder only begins sessions, and several processes may use the token at once",
+    )
     add("--out", required=True, metavar="FILE", help="where the token goes (mode 0600)")
     add("--force", action="store_true", help="replace a file that exists")
     command.set_defaults(run=_mint)
@@ -155,6 +160,7 @@ def _mint(options: argparse.Namespace) -> None:
         peers=options.peer,
         targets=options.target,
         environment=options.environment,
+        is_caller=options.caller,
         now=time.time(),
     )
     write_secret_file(options.out, token.encode() + b"\n", force=options.force)
@@ -195,6 +201,7 @@ def _show(claims: Capability, verified: str) -> None:
         "peers": " ".join(claims.peers) or "(nobody)",
         "targets": " ".join(claims.targets) or "(none)",
         "environment": claims.environment or "(none)",
+        "caller": "yes" if claims.is_caller else "no",
         "expires": _moment(claims.expires_at, now),
         "valid from": _moment(claims.not_before, now),
         "holder key": key_id(claims.holder),
@@ -212,6 +219,7 @@ def _json_of(claims: Capability, verified: bool) -> str:
         "peers": claims.peers,
         "targets": claims.targets,
         "environment": claims.environment,
+        "caller": claims.is_caller,
         "expires_at": claims.expires_at,
         "not_before": claims.not_before,
         "expired": time.time() >= claims.expires_at,

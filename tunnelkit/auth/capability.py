@@ -14,6 +14,8 @@ has exactly the members ``alg``, ``kid`` and ``typ``; its claims are::
     peers    patterns of the subjects that it may meet; none: nobody
     targets  patterns of the targets that it may open at an exit; none: nothing
     env      the environment it belongs to, or ""
+    caller   true: its holder only begins sessions, and several processes may use it at once
+             (docs/wire-protocol.md §9.5a); left out where it is false
 
 In a pattern only ``*`` is special and stands for any text, the empty one included.  Subjects,
 environments and token ids consist of letters, digits and ``. _ - / : @ +``; targets consist of
@@ -97,6 +99,7 @@ class _Claims(msgspec.Struct):
     peers: list[str]
     targets: list[str]
     env: str = ""
+    caller: bool = False
 
 
 @attrs.frozen
@@ -115,6 +118,8 @@ class Capability:
     environment: str
     token_id: str
     issuer_key_id: str
+    is_caller: bool = False
+    """Whether its holder only begins sessions, in as many processes at once as it likes."""
 
     def check_time(self, now: float) -> None:
         """Refuse what is not valid at *now*, in unix seconds.
@@ -141,6 +146,7 @@ def mint(
     peers: Iterable[str],
     targets: Iterable[str],
     environment: str = "",
+    is_caller: bool = False,
     now: float,
     token_id: str | None = None,
 ) -> str:
@@ -149,6 +155,7 @@ def mint(
     Args:
         holder: the raw 32-byte Ed25519 public key of the one who will use it.
         lifetime_seconds: 1 to `MAX_LIFETIME_SECONDS`.
+        is_caller: whether the holder only begins sessions; several may run at once then.
         now: unix seconds.
         token_id: random where it is not given.
 
@@ -170,6 +177,8 @@ def mint(
         "targets": list(targets),
         "env": environment,
     }
+    if is_caller:
+        claims["caller"] = True
     payload = json.dumps(claims, separators=(",", ":")).encode()
     kid = key_id(signing_key.public_key().public_bytes_raw())
     try:
@@ -302,6 +311,7 @@ def _capability(payload: bytes, issuer_key_id: str) -> Capability:
         environment=claims.env,
         token_id=claims.jti,
         issuer_key_id=issuer_key_id,
+        is_caller=claims.caller,
     )
 
 

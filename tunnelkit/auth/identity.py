@@ -66,6 +66,7 @@ class Identity:
         peers: Iterable[str],
         targets: Iterable[str],
         lifetime_seconds: int = 3600,
+        is_caller: bool = False,
         now: float | None = None,
     ) -> Identity:
         """Make a key and a token for it, for programs that issue identities themselves.
@@ -76,6 +77,7 @@ class Identity:
             peers: patterns of the subjects that it may meet.
             targets: patterns of the targets that it may open.
             lifetime_seconds: how long the token is valid.
+            is_caller: whether it only begins sessions; several processes may use it at once then.
             now: unix seconds; the present time if it is None.
         """
         key = generate_key()
@@ -86,6 +88,7 @@ class Identity:
             lifetime_seconds=lifetime_seconds,
             peers=tuple(peers),
             targets=tuple(targets),
+            is_caller=is_caller,
             now=time.time() if now is None else now,
         )
         return cls(key, token)

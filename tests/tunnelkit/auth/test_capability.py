@@ -73,6 +73,18 @@ def test_verify_returns_what_was_minted(
     assert capability.issuer_key_id == ring.key_ids[0]
 
 
+@pytest.mark.parametrize("is_caller", [False, True])
+def test_verify_says_whether_it_is_a_caller(
+    make_token: MakeToken, ring: KeyRing, now: float, is_caller: bool
+) -> None:
+    assert verify(make_token(is_caller=is_caller), ring, now).is_caller is is_caller
+
+
+@pytest.mark.parametrize("value", [1, "true", None, []])
+def test_caller_is_true_or_false(value: object) -> None:
+    assert "claims" in refusal(forge(HEADER, CLAIMS | {"caller": value})).text
+
+
 def test_token_as_bytes_is_the_same(make_token: MakeToken, ring: KeyRing, now: float) -> None:
     token = make_token()
     assert verify(token.encode(), ring, now) == verify(token, ring, now)

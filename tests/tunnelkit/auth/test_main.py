@@ -159,6 +159,14 @@ def test_inspect_verifies_with_a_ring(folder: Path, capsys: pytest.CaptureFixtur
     assert shown["peers"] == ["sidecar/*"]
 
 
+def test_mint_and_inspect_a_caller(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    token = str(folder / "caller.token")
+    assert main([*mint_arguments(folder, out=token), "--caller"]) == 0
+    capsys.readouterr()
+    assert main(["inspect", token, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["caller"] is True
+
+
 def test_inspect_fails_for_a_foreign_ring(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ring = folder / "laptop.pem.pub.json"
     error = failure(capsys, "inspect", folder / "laptop.token", "--keys", ring)
