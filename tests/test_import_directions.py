@@ -27,6 +27,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dialer", "splice"},
         {"roster", "host"},
         {"endpoint"},
+        {"keeping"},
+        {"outgoing"},
         {"rpc", "http", "capture"},
         {"contracts", "admin", "programs", "status"},
         {"broker", "gateway", "sidecar", "devbox"},

@@ -3,31 +3,26 @@
 How it works.  Each `Port` listens in front of one local target.  With no intercept, connections are
 spliced to the target and not looked at.  With one, they go as streams to the developer's session;
 the rules (`rules.decide`) say which way and why, and `Port` says what happens when the developer
-does not answer.  `Sidecar` owns the ports, keeps one session with each developer who intercepts
-something, and is what the admin socket talks to.
+does not answer.  `Sidecar` owns the ports, has one session kept with each developer who intercepts
+something (`tunnelkit.keeping`), and is what the admin socket talks to.
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
 
 import trio
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing
-from tunnelkit.auth.capability import matches
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
-from tunnelkit.dialer import next_delay
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.pump import Timer
+from tunnelkit.keeping import SessionKeeper
 from tunnelkit.session import Session
 
 from .port import Port
@@ -45,9 +40,6 @@ __all__ = [
     "open_sidecar",
 ]
 
-GOOD_SESSION_SECONDS: Final = 1.0
-"""A session that was open for this long proves that the next one is worth beginning at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
@@ -64,13 +56,10 @@ class Sidecar:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.ports: dict[str, Port] = {}
-        self._sessions: dict[str, Session] = {}
-        self._begun_at: dict[str, float] = {}
-        self._failures: Counter[str] = Counter()
-        self._resting: dict[str, Timer] = {}
+        self.keeper = SessionKeeper(endpoint)
+        self.keeper.sources.append(self._wanted_peers)
+        self.keeper.listeners.append(self._check_health)
         self._emptied = trio.Event()
-        self._is_closed = False
-        endpoint.on_change = self._changed
 
     # --- intercepts -------------------------------------------------------------------------
 
@@ -80,14 +69,9 @@ class Sidecar:
         Raises:
             ConfigurationError: there is no such port, or the sidecar may not meet the developer.
         """
-        allowed = self.endpoint.identity.claims.peers
-        if not any(matches(pattern, intercept.peer) for pattern in allowed):
-            raise ConfigurationError(
-                f"the token of {self.endpoint.subject} does not let it meet {intercept.peer!r}; "
-                f"it may meet: {', '.join(allowed) or 'nobody'}"
-            )
+        self.keeper.check_may_meet(intercept.peer)
         self._port(port).intercept = intercept
-        self._keep_session(intercept.peer)
+        self.keeper.begin(intercept.peer)
 
     def clear_intercept(self, port: str) -> None:
         """Send new connections of *port* to the local target again; running ones stay.
@@ -99,7 +83,7 @@ class Sidecar:
 
     def session_with(self, peer: str) -> Session | None:
         """Return the session with *peer* if there is one that has not ended."""
-        return self._sessions.get(peer)
+        return self.keeper.session_with(peer)
 
     def _port(self, name: str) -> Port:
         port = self.ports.get(name)
@@ -112,38 +96,8 @@ class Sidecar:
     def _wanted_peers(self) -> set[str]:
         return {port.intercept.peer for port in self.ports.values() if port.intercept is not None}
 
-    def _keep_session(self, peer: str) -> None:
-        session = self._sessions.get(peer)
-        if session is None or session.ended is not None:
-            self._begun_at[peer] = trio.current_time()
-            self._sessions[peer] = self.endpoint.begin_session(peer)
-
-    def _forget_session(self, peer: str, session: Session) -> None:
-        """A session ended; if it ended early, the next one has to wait, longer each time."""
-        del self._sessions[peer]
-        age = trio.current_time() - self._begun_at[peer]
-        if session.core.is_established and age > GOOD_SESSION_SECONDS:
-            self._failures[peer] = 0
-            return
-        self._failures[peer] += 1
-        if peer in self._resting:
-            self._resting[peer].cancel()
-        delay = next_delay(self._failures[peer], random.random())
-        self._resting[peer] = self.endpoint.pump.call_later(delay, lambda: self._rested(peer))
-
-    def _rested(self, peer: str) -> None:
-        del self._resting[peer]
-        self._changed()
-
-    def _changed(self) -> None:
-        """Links or sessions changed: renew what ended, and let nobody wait for a suspect link."""
-        if self._is_closed:
-            return
-        for peer, session in list(self._sessions.items()):
-            if session.ended is not None:
-                self._forget_session(peer, session)
-        for peer in (self._wanted_peers() & self.endpoint.peers()) - self._resting.keys():
-            self._keep_session(peer)
+    def _check_health(self) -> None:
+        """Links or sessions changed: let nobody wait for a suspect link."""
         for port in self.ports.values():
             port.check_health()
 
@@ -181,9 +135,7 @@ class Sidecar:
 
     def close(self) -> None:
         """Reset what is open; `open_sidecar` calls it."""
-        self._is_closed = True
-        for timer in self._resting.values():
-            timer.cancel()
+        self.keeper.close()
         for port in self.ports.values():
             port.close()
 
