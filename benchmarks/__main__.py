@@ -1,4 +1,4 @@
-"""`python -m benchmarks spine`: measure, print a table, write JSON.
+"""`python -m benchmarks SCENARIO`: measure, print a table, write JSON.
 
 Exit codes: 0 everything asked for was measured, targets met or not; 1 something could not be
 measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.cases import CASES, SUBJECTS, Settings
+from benchmarks.cases import Settings, known_subjects
 from benchmarks.processes import BenchmarkError, open_fleet
 from benchmarks.report import Report, print_report, write_json
-from benchmarks.spine import Plan, run_spine
+from benchmarks.runner import Plan, run_plan
+from benchmarks.scenarios import SCENARIOS, Scenario
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,39 +31,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.json is not None and not options.json.absolute().parent.is_dir():
         parser.error(f"--json: the folder of {options.json} does not exist")
-    cases = [case for case in CASES if not options.only or case.name in options.only]
-    make_settings = Settings.quick if options.quick else Settings.full
-    plan = Plan(cases, options.subjects, make_settings(options.rounds), options.quick)
+    scenario: Scenario = options.scenario
+    cases = scenario.cases_named(options.only or ())
+    settings = (Settings.quick if options.quick else Settings.full)(options.rounds)
+    plan = Plan(scenario, cases, options.subjects, settings, options.quick)
     return trio.run(_run, plan, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the programs of this project beside HAProxy and a yamux relay.",
+        description="Measure the programs of this project: beside others, and over each carrier.",
         epilog="benchmarks/README.md says what each case is and how to read the table.",
     )
-    spine = parser.add_subparsers(required=True, metavar="BENCHMARK").add_parser(
-        "spine", help="requests, new connections and bytes through entry, link and exit"
-    )
-    names = ",".join(case.name for case in CASES)
-    spine.add_argument("--quick", action="store_true", help="two rounds of 1 s, within 100 s")
-    spine.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    spine.add_argument(
-        "--only",
-        type=_list_of([case.name for case in CASES]),
-        metavar="CASE,..",
-        help=f"cases to run: {names}",
-    )
-    spine.add_argument(
-        "--subjects",
-        type=_list_of(SUBJECTS),
-        default=list(SUBJECTS),
-        metavar="SUBJECT,..",
-        help=f"subjects to measure: {','.join(SUBJECTS)}",
-    )
-    spine.add_argument("--rounds", type=_positive, metavar="N", help="5, or 2 with --quick")
+    commands = parser.add_subparsers(required=True, metavar="SCENARIO")
+    for scenario in SCENARIOS:
+        command = commands.add_parser(scenario.name, help=scenario.about)
+        command.set_defaults(scenario=scenario)
+        _add_flags(command, scenario)
     return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser, scenario: Scenario) -> None:
+    names = [case.name for case in scenario.cases]
+    subjects = known_subjects(scenario.cases)
+    parser.add_argument("--quick", action="store_true", help="two rounds of 1 s, within 100 s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument(
+        "--only",
+        type=_list_of(names),
+        metavar="CASE,..",
+        help=f"cases to run: {','.join(names)}",
+    )
+    parser.add_argument(
+        "--subjects",
+        type=_list_of(subjects),
+        default=subjects,
+        metavar="SUBJECT,..",
+        help=f"subjects to measure: {','.join(subjects)}",
+    )
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="5, or 2 with --quick")
 
 
 def _list_of(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -100,7 +108,7 @@ async def _run(plan: Plan, json_path: Path | None) -> int:
         return 128 + stopped_by[0]
     if report is None:
         return 1
-    print_report(report, Console(width=None if sys.stdout.isatty() else 120))
+    print_report(report, Console(width=None if sys.stdout.isatty() else 150))
     if json_path is not None:
         write_json(report, json_path)
     return 1 if report.failures or report.skipped else 0
@@ -112,7 +120,7 @@ async def _measure(plan: Plan, errors: Console) -> Report | None:
         try:
             with Progress(*columns, console=errors, transient=True) as progress:
                 async with open_fleet(Path(folder)) as fleet:
-                    return await run_spine(plan, fleet, progress)
+                    return await run_plan(plan, fleet, progress)
         except* BenchmarkError as group:
             for error in group.exceptions:
                 errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)

@@ -2,12 +2,16 @@
 
 How it works
 ------------
-A *case* of the report compares subjects under one *load*.  A *route* is one running set of
-processes between the load generator and the target.  Our program has three routes (a direct
-link, through a broker, intercept off); each peer has one, because a peer has no notion of a
-broker.  A peer's route under one load is therefore measured once a round and used by every case
-with that load: `rps_32`, `broker_rps_32` and `pass_rps_32` compare with the same figures of
-HAProxy, taken within seconds of ours.
+A *scenario* is what one command runs: its cases and its targets.  A *case* of the report compares
+*subjects* under one *load*.  A *route* is one running set of processes between the load generator
+and the target.
+
+In the scenario `spine` our program has three routes (a direct link, through a broker, intercept
+off); each peer has one, because a peer has no notion of a broker.  A peer's route under one load
+is therefore measured once a round and used by every case with that load: `rps_32`,
+`broker_rps_32` and `pass_rps_32` compare with the same figures of HAProxy, taken within seconds
+of ours.  In the scenario `carriers` the subjects are our own carriers, each with its route, and
+TCP is what the others are compared with.
 
 Rounds interleave the routes (A B C, then B C A, ...), so that a slow minute of a shared machine
 touches all of them and no route always runs first after an idle moment.
@@ -15,29 +19,34 @@ touches all of them and no route always runs first after an idle moment.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 __all__ = [
-    "CASES",
+    "BASE_CARRIER",
+    "CARRIERS",
+    "CARRIER_CASES",
     "LOADS",
+    "OURS",
     "PEERS",
-    "SUBJECTS",
+    "SPINE_CASES",
     "Case",
     "Kind",
     "Load",
     "Measurement",
     "Settings",
+    "known_subjects",
     "needed_measurements",
     "round_order",
-    "route_of",
     "subjects_of",
 ]
 
-OURS = "ours"
-PEERS = ("direct", "haproxy", "yamux")
-SUBJECTS = (OURS, *PEERS)
+OURS: Final = "ours"
+PEERS: Final = ("direct", "haproxy", "yamux")
+BASE_CARRIER: Final = "tcp"
+CARRIERS: Final = (BASE_CARRIER, "unix", "tls", "ws", "wss")
 
 
 class Kind(StrEnum):
@@ -55,6 +64,8 @@ class Load:
     name: str
     kind: Kind
     connections: int
+    is_back: bool = False
+    """Whether the bytes of a bulk load go from the target to the client."""
 
     @property
     def unit(self) -> str:
@@ -64,12 +75,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of the report: our route and the peers that it is compared with, under one load."""
+    """One row of the report: subjects that are compared under one load."""
 
     name: str
     load: str
-    route: str
-    peers: tuple[str, ...]
+    routes: Mapping[str, str]
+    """The subjects in the order of the report, each with the route that stands for it."""
+    ratios: tuple[tuple[str, str], ...]
+    """Which subject is divided by which other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +126,44 @@ LOADS = {
         Load("rps_128", Kind.REQUESTS, 128),
         Load("new_conns", Kind.CONNECTIONS, 32),
         Load("bulk", Kind.BULK, 1),
+        Load("bulk_back", Kind.BULK, 1, is_back=True),
     )
 }
 
-CASES = (
-    *(Case(load, load, "link", PEERS) for load in LOADS),
+
+def _spine(load: str, route: str, peers: Collection[str], *, prefix: str = "") -> Case:
+    """Return a case of our program on *route* beside *peers*."""
+    routes = {OURS: route, **{peer: peer for peer in peers}}
+    return Case(prefix + load, load, routes, tuple((OURS, peer) for peer in peers))
+
+
+def _carriers(load: str) -> Case:
+    """Return a case of all carriers beside TCP."""
+    others = (name for name in CARRIERS if name != BASE_CARRIER)
+    routes = {name: name for name in CARRIERS}
+    return Case(load, load, routes, tuple((name, BASE_CARRIER) for name in others))
+
+
+SPINE_CASES: Final = (
+    *(_spine(load, "link", PEERS) for load in ("rps_1", "rps_32", "rps_128", "new_conns", "bulk")),
     *(
-        Case(f"broker_{load}", load, "broker", PEERS)
+        _spine(load, "broker", PEERS, prefix="broker_")
         for load in ("rps_32", "rps_128", "new_conns", "bulk")
     ),
-    *(Case(f"pass_{load}", load, "pass", ("direct", "haproxy")) for load in ("rps_32", "bulk")),
+    *(_spine(load, "pass", ("direct", "haproxy"), prefix="pass_") for load in ("rps_32", "bulk")),
 )
 
+CARRIER_CASES: Final = tuple(map(_carriers, ("rps_32", "new_conns", "bulk", "bulk_back")))
 
-def route_of(case: Case, subject: str) -> str:
-    """Return the route that stands for `subject` in `case`."""
-    return case.route if subject == OURS else subject
+
+def known_subjects(cases: Collection[Case]) -> list[str]:
+    """Return every subject of *cases*, once, in the order of the report."""
+    return list(dict.fromkeys(subject for case in cases for subject in case.routes))
 
 
 def subjects_of(case: Case, subjects: Collection[str]) -> list[str]:
     """Return those of `subjects` that `case` compares, in the order of the report."""
-    return [name for name in (OURS, *case.peers) if name in subjects]
+    return [name for name in case.routes if name in subjects]
 
 
 def needed_measurements(
@@ -143,7 +173,7 @@ def needed_measurements(
     needed: dict[str, list[Measurement]] = {}
     for case in cases:
         for subject in subjects_of(case, subjects):
-            measurement = Measurement(case.load, route_of(case, subject))
+            measurement = Measurement(case.load, case.routes[subject])
             routes = needed.setdefault(case.load, [])
             if measurement not in routes:
                 routes.append(measurement)

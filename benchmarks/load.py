@@ -68,6 +68,7 @@ async def measure(load: Load, address: Address, seconds: int, folder: Path) -> S
     """
     if load.kind is Kind.BULK:
         command = ["iperf3", "-c", address.host, "-p", str(address.port), "-t", str(seconds), "-J"]
+        command += ["-R"] if load.is_back else []
         return parse_iperf3(await run_tool(command, timeout_seconds=seconds + SPARE_SECONDS))
     script = folder / "report.lua"
     if not script.exists():
@@ -106,7 +107,7 @@ def parse_wrk(output: str) -> Sample:
 
 
 def parse_iperf3(output: str) -> Sample:
-    """Read iperf3's JSON: what the server received, in Gbit/s.
+    """Read iperf3's JSON: what the receiving side received, in Gbit/s.
 
     Raises:
         BenchmarkError: it is no JSON, or reports an error.
@@ -120,7 +121,7 @@ def parse_iperf3(output: str) -> Sample:
     except (ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"iperf3 printed no usable result: {output[-200:]}") from error
     if received <= 0:
-        raise BenchmarkError("iperf3's server received nothing: is the route stalled?")
+        raise BenchmarkError("iperf3's receiving side received nothing: is the route stalled?")
     return Sample(received / 1e9, {"retransmits": sender_retransmits})
 
 

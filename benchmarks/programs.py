@@ -1,10 +1,11 @@
 """Our programs, started as a user starts them: examples/*.py with keys and tokens from the CLI.
 
-Three routes, each with the default limits, acknowledgements and replay:
+Routes, each with the default limits, acknowledgements and replay:
 
 - `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
 - `broker`: the same two, each linked to broker;
-- `pass`: sidecar_proxy with the intercept off, splicing to its local target.
+- `pass`: sidecar_proxy with the intercept off, splicing to its local target;
+- the name of a carrier: like `link`, over that carrier; `link` itself is over TCP.
 
 Behind an intercept the sidecar's local target is the decoy, so that a connection that failed
 open can never be counted as an intercepted one.
@@ -19,6 +20,8 @@ from pathlib import Path
 
 import trio
 
+from benchmarks.cases import BASE_CARRIER, CARRIERS
+from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.load import Address, wait_body
 from benchmarks.peers import BODY, HOST, Route
 from benchmarks.processes import BenchmarkError, Child, Fleet, run_tool
@@ -32,6 +35,8 @@ PROGRAMS = ("broker", "devbox_proxy", "sidecar_proxy")
 SIDECAR = "sidecar"
 DEVBOX = "developer"
 
+_WITH_TLS = ("tls://", "wss://")
+
 
 def missing_programs() -> list[str]:
     """Return those of our programs that this clone does not hold."""
@@ -44,6 +49,14 @@ class Credentials:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._certificate: Certificate | None = None
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the side that listens, which the other side trusts as it is."""
+        if self._certificate is None:
+            self._certificate = make_certificate(self.folder, HOST)
+        return self._certificate
 
     @property
     def ring(self) -> Path:
@@ -126,15 +139,31 @@ async def _start_devbox(
     flags = credentials.flags(DEVBOX)
     for name, address in _doors(target):
         flags += ["--target", f"{name}={address}"]
-    flags += ["--link", broker] if broker else ["--listen", "tcp://127.0.0.1:0"]
+    flags += ["--link", broker] if broker else _listen_flags(route, credentials)
     child = await _start(fleet, "devbox_proxy", f"devbox-{route}", flags)
-    return broker or _first_link(child)
+    link = broker or _first_link(child)
+    if route in CARRIERS and not link.startswith(f"{route}://"):
+        raise BenchmarkError(f"{child.name} listens on {link}, which is not {route}")
+    return link
+
+
+def _listen_flags(route: str, credentials: Credentials) -> list[str]:
+    """Return the flags by which the devbox listens for the carrier of a route."""
+    carrier = route if route in CARRIERS else BASE_CARRIER
+    where = str(credentials.folder / "link.sock") if carrier == "unix" else f"{HOST}:0"
+    flags = ["--listen", f"{carrier}://{where}"]
+    if flags[1].startswith(_WITH_TLS):
+        made = credentials.certificate
+        flags += ["--tls-cert", str(made.path), "--tls-key", str(made.key_path)]
+    return flags
 
 
 async def _start_sidecar(
     fleet: Fleet, route: str, credentials: Credentials, target: Route, decoy: Route, link: str
 ) -> Child:
     flags = [*credentials.flags(SIDECAR), "--link", link]
+    if link.startswith(_WITH_TLS):
+        flags += ["--tls-ca", str(credentials.certificate.path)]
     local = dict(_doors(target if route == "pass" else decoy))
     for name, _ in _doors(target):
         flags += ["--port", f"{name}={HOST}:0,{local[name]}"]

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.cases import SUBJECTS, Case
-from benchmarks.stats import Results, Summary, Verdict, ratios_of, verdicts_of
+from benchmarks.cases import Case, known_subjects
+from benchmarks.scenarios import Scenario
+from benchmarks.stats import Results, Summary, Verdict, ratio_name, ratios_of, verdicts_of
 
 __all__ = ["Report", "format_figure", "format_verdict", "print_report", "to_json", "write_json"]
 
@@ -21,6 +22,7 @@ __all__ = ["Report", "format_figure", "format_verdict", "print_report", "to_json
 class Report:
     """Everything that one run found out."""
 
+    scenario: Scenario
     machine: Mapping[str, object]
     settings: Mapping[str, object]
     cases: Sequence[Case]
@@ -33,19 +35,25 @@ class Report:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The targets of the cases that were run."""
-        return verdicts_of(ratios_of(self.results), [case.name for case in self.cases])
+        return verdicts_of(self.ratios, self.scenario.targets, self.cases)
+
+    @property
+    def ratios(self) -> dict[str, dict[str, float]]:
+        """Case, then name, to each ratio that could be made."""
+        return ratios_of(self.results, self.cases)
 
 
 def to_json(report: Report) -> dict[str, object]:
     """Return the report as plain values; benchmarks/README.md lists the keys."""
     return {
+        "scenario": report.scenario.name,
         "machine": dict(report.machine),
         "settings": dict(report.settings),
         "results": {
             case: {subject: _summary_json(summary) for subject, summary in subjects.items()}
             for case, subjects in report.results.items()
         },
-        "ratios": ratios_of(report.results),
+        "ratios": report.ratios,
         "targets": [_verdict_json(verdict) for verdict in report.verdicts],
         "skipped": dict(report.skipped),
         "failures": list(report.failures),
@@ -59,7 +67,7 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
     target = verdict.target
-    where = {"case": target.case, "ratio": f"ours/{target.peer}", "target": target.ratio}
+    where = {"case": target.case, "ratio": target.name, "target": target.ratio}
     return {**where, "reached": verdict.reached, "met": verdict.met}
 
 
@@ -107,20 +115,19 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _figures_table(report: Report) -> Table:
+    subjects = known_subjects(report.cases)
     table = Table(title="median, slowest - fastest round", title_justify="left")
     table.add_column("case", no_wrap=True)
-    for subject in SUBJECTS:
+    for subject in subjects:
         table.add_column(subject, justify="right", no_wrap=True)
-    table.add_column("ours / peer", no_wrap=True)
-    ratios = ratios_of(report.results)
+    table.add_column("ratios of medians", no_wrap=True)
     for case in report.cases:
         figures = report.results.get(case.name, {})
         unit = next((summary.unit for summary in figures.values()), "")
-        verdicts = [v for v in report.verdicts if v.target.case == case.name]
         table.add_row(
             f"{case.name}\n[dim]{unit}[/]",
-            *(_figure_cell(figures.get(subject)) for subject in SUBJECTS),
-            _ratio_cell(case, ratios.get(case.name, {}), verdicts),
+            *(_figure_cell(figures.get(subject)) for subject in subjects),
+            _ratio_cell(report, case),
         )
     return table
 
@@ -134,15 +141,16 @@ def _figure_cell(summary: Summary | None) -> str:
     return f"[bold]{format_figure(summary.median)}[/]\n[dim]{slowest} - {fastest}[/]{latency}"
 
 
-def _ratio_cell(case: Case, ratios: Mapping[str, float], verdicts: Sequence[Verdict]) -> str:
-    """One line for each relay that we are compared with; `direct` is a ceiling, not a rival."""
-    by_peer = {verdict.target.peer: verdict for verdict in verdicts}
+def _ratio_cell(report: Report, case: Case) -> str:
+    """One line for each pair that is compared; the ceiling of the machine is no rival."""
+    verdicts = {v.target.name: v for v in report.verdicts if v.target.case == case.name}
+    ratios = report.ratios.get(case.name, {})
     lines: list[str] = []
-    for peer in (name for name in case.peers if name != "direct"):
-        ratio = ratios.get(f"ours/{peer}")
-        words = [] if ratio is None else [f"{ratio:.2f} x {peer}"]
-        if peer in by_peer:
-            words += [peer] if ratio is None else []
-            words.append(format_verdict(by_peer[peer]))
+    for name in (ratio_name(*pair) for pair in case.ratios if pair[1] != report.scenario.ceiling):
+        ratio = ratios.get(name)
+        words = [] if ratio is None else [f"{name} = {ratio:.2f}"]
+        if name in verdicts:
+            words += [name] if ratio is None else []
+            words.append(format_verdict(verdicts[name]))
         lines += ["  ".join(words)] if words else []
     return "\n".join(lines)

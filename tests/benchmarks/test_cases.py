@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.cases import (
-    CASES,
+    CARRIER_CASES,
+    CARRIERS,
     LOADS,
-    SUBJECTS,
+    PEERS,
+    SPINE_CASES,
     Measurement,
     Settings,
+    known_subjects,
     needed_measurements,
     round_order,
-    route_of,
     subjects_of,
 )
+from benchmarks.scenarios import SCENARIOS, Scenario
 
-BY_NAME = {case.name: case for case in CASES}
+SUBJECTS = ("ours", *PEERS)
+BY_NAME = {case.name: case for case in SPINE_CASES}
 
 
 def test_cases_are_those_that_the_readme_promises() -> None:
@@ -24,18 +30,34 @@ def test_cases_are_those_that_the_readme_promises() -> None:
 
 
 def test_route_of_ours_depends_on_the_case() -> None:
-    assert [route_of(BY_NAME[name], "ours") for name in ("bulk", "broker_bulk")] == [
-        "link",
-        "broker",
-    ]
+    routes = [BY_NAME[name].routes["ours"] for name in ("bulk", "broker_bulk")]
+    assert routes == ["link", "broker"]
 
 
 def test_route_of_a_peer_is_the_peer() -> None:
-    assert route_of(BY_NAME["broker_bulk"], "yamux") == "yamux"
+    assert BY_NAME["broker_bulk"].routes["yamux"] == "yamux"
 
 
 def test_pass_case_is_not_compared_with_yamux() -> None:
     assert subjects_of(BY_NAME["pass_bulk"], SUBJECTS) == ["ours", "direct", "haproxy"]
+
+
+def test_known_subjects_of_the_spine_begin_with_ours() -> None:
+    assert known_subjects(SPINE_CASES) == list(SUBJECTS)
+
+
+def test_carriers_are_measured_in_every_case_and_compared_with_tcp() -> None:
+    assert all(list(case.routes) == list(CARRIERS) for case in CARRIER_CASES)
+    assert CARRIER_CASES[0].ratios == tuple((name, "tcp") for name in CARRIERS[1:])
+
+
+def test_bulk_is_measured_in_both_directions_of_a_carrier() -> None:
+    loads = [LOADS[case.load] for case in CARRIER_CASES]
+    assert [load.is_back for load in loads if load.kind == "bulk"] == [False, True]
+
+
+def test_cases_named_without_names_are_all() -> None:
+    assert SCENARIOS[0].cases_named([]) == list(SPINE_CASES)
 
 
 def test_needed_measurements_take_a_shared_peer_once() -> None:
@@ -57,14 +79,16 @@ def test_round_order_rotates_the_routes_of_each_load() -> None:
 
 
 def test_round_order_of_every_round_holds_every_measurement() -> None:
-    needed = needed_measurements(CASES, SUBJECTS)
+    needed = needed_measurements(SPINE_CASES, SUBJECTS)
     everything = {m for routes in needed.values() for m in routes}
     assert all(set(round_order(needed, index)) == everything for index in range(6))
 
 
-def test_quick_run_measures_for_less_than_its_promise() -> None:
-    needed, settings = needed_measurements(CASES, SUBJECTS), Settings.quick()
-    once = sum(len(needed[name]) * settings.seconds_of(load) for name, load in LOADS.items())
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_quick_run_measures_for_less_than_its_promise(scenario: Scenario) -> None:
+    needed = needed_measurements(scenario.cases, known_subjects(scenario.cases))
+    settings = Settings.quick()
+    once = sum(len(group) * settings.seconds_of(LOADS[name]) for name, group in needed.items())
     assert settings.rounds * once <= 60  # of 100 s: the rest is starting, warming up, checking
 
 

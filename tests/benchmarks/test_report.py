@@ -8,20 +8,36 @@ import json
 import pytest
 from rich.console import Console
 
-from benchmarks.cases import CASES
 from benchmarks.machine import first_version
 from benchmarks.report import Report, format_figure, format_verdict, print_report, to_json
+from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stats import Summary, Target, Verdict
 
 TARGET = Target("bulk", "yamux", 1.5)
 
 
+SPINE, CARRIERS = SCENARIOS
+CARRIER_FIGURES = (("tcp", 10.0), ("tls", 4.0), ("ws", 7.0), ("wss", 5.0))
+
+
 def report() -> Report:
     figures = {"ours": Summary("Gbit/s", (12.0, 14.0)), "yamux": Summary("Gbit/s", (5.0, 5.0))}
-    cases = [case for case in CASES if case.name == "bulk"]
-    return Report(
-        {"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, {"haproxy": "absent [/etc]"}
-    )
+    return made(SPINE, figures)
+
+
+def carriers_report() -> Report:
+    return made(CARRIERS, {name: Summary("Gbit/s", (figure,)) for name, figure in CARRIER_FIGURES})
+
+
+def made(scenario: Scenario, figures: dict[str, Summary]) -> Report:
+    cases, skipped = scenario.cases_named(["bulk"]), {"haproxy": "absent [/etc]"}
+    return Report(scenario, {"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, skipped)
+
+
+def printed(what: Report) -> str:
+    output = io.StringIO()
+    print_report(what, Console(file=output, width=200))
+    return output.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -62,15 +78,26 @@ def test_json_tells_which_targets_are_not_measured() -> None:
 
 
 def test_printed_report_sets_the_target_beside_the_ratio() -> None:
-    output = io.StringIO()
-    print_report(report(), Console(file=output, width=200))
-    assert "2.60 x yamux  target 1.5: met" in output.getvalue()
+    assert "ours/yamux = 2.60  target 1.5: met" in printed(report())
+
+
+def test_printed_report_has_a_ratio_for_every_carrier() -> None:
+    text = printed(carriers_report())
+    assert "tls/tcp = 0.40  target 0.5: short by 20%" in text
+    assert "ws/tcp = 0.70  target 0.65: met" in text
+    assert "wss/tcp = 0.50" in text
+
+
+def test_printed_report_leaves_out_what_was_not_measured() -> None:
+    assert "unix/tcp" not in printed(carriers_report())
+
+
+def test_json_names_the_scenario() -> None:
+    assert to_json(carriers_report())["scenario"] == "carriers"
 
 
 def test_printed_report_names_what_was_skipped() -> None:
-    output = io.StringIO()
-    print_report(report(), Console(file=output, width=200))
-    assert "not measured haproxy: absent [/etc]" in output.getvalue()
+    assert "not measured haproxy: absent [/etc]" in printed(report())
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.cases import CASES
-from benchmarks.stats import TARGETS, Summary, Target, Verdict, ratios_of, summarise, verdicts_of
+from benchmarks.cases import CARRIER_CASES, SPINE_CASES
+from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.stats import Summary, Target, Verdict, ratios_of, summarise, verdicts_of
+
+BULK = [case for case in SPINE_CASES if case.name == "bulk"]
 
 
 def summary(*rounds: float) -> Summary:
@@ -36,15 +39,20 @@ def test_summarise_refuses_no_rounds() -> None:
 
 def test_ratios_divide_our_median_by_the_peer_median() -> None:
     results = {"bulk": {"ours": summary(6, 2, 4), "haproxy": summary(8), "yamux": summary(2)}}
-    assert ratios_of(results) == {"bulk": {"ours/haproxy": 0.5, "ours/yamux": 2.0}}
+    assert ratios_of(results, BULK) == {"bulk": {"ours/haproxy": 0.5, "ours/yamux": 2.0}}
 
 
 def test_ratios_leave_out_a_case_without_our_figure() -> None:
-    assert ratios_of({"bulk": {"haproxy": summary(8)}}) == {}
+    assert ratios_of({"bulk": {"haproxy": summary(8)}}, BULK) == {}
 
 
 def test_ratios_leave_out_a_peer_that_moved_nothing() -> None:
-    assert ratios_of({"bulk": {"ours": summary(8), "yamux": summary(0)}}) == {"bulk": {}}
+    assert ratios_of({"bulk": {"ours": summary(8), "yamux": summary(0)}}, BULK) == {}
+
+
+def test_ratios_of_carriers_are_over_tcp() -> None:
+    results = {"rps_32": {"tcp": summary(8), "tls": summary(6), "ws": summary(4)}}
+    assert ratios_of(results, CARRIER_CASES) == {"rps_32": {"tls/tcp": 0.75, "ws/tcp": 0.5}}
 
 
 def test_verdict_is_met_at_exactly_the_target() -> None:
@@ -61,10 +69,12 @@ def test_verdict_without_a_figure_is_neither_met_nor_missed() -> None:
 
 
 def test_verdicts_cover_only_the_cases_that_were_run() -> None:
-    verdicts = verdicts_of({"pass_rps_32": {"ours/haproxy": 0.8}}, ["pass_rps_32"])
+    cases = [case for case in SPINE_CASES if case.name == "pass_rps_32"]
+    verdicts = verdicts_of({"pass_rps_32": {"ours/haproxy": 0.8}}, SCENARIOS[0].targets, cases)
     assert [(v.target.peer, v.reached) for v in verdicts] == [("haproxy", 0.8)]
 
 
-def test_targets_name_cases_and_peers_that_are_measured() -> None:
-    peers = {case.name: case.peers for case in CASES}
-    assert all(target.peer in peers[target.case] for target in TARGETS)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_targets_name_ratios_that_are_measured(scenario: Scenario) -> None:
+    ratios = {case.name: case.ratios for case in scenario.cases}
+    assert all((t.subject, t.peer) in ratios[t.case] for t in scenario.targets)

@@ -1,4 +1,4 @@
-"""The benchmark of the main path: client, entry, link, exit, target.
+"""One run of a scenario: client, entry, link, exit, target, measured in rounds.
 
 How it works
 ------------
@@ -22,15 +22,16 @@ import trio
 from rich.progress import Progress
 
 from benchmarks import cases, load, peers, programs
-from benchmarks.cases import Case, Kind, Load, Measurement, Settings
+from benchmarks.cases import CARRIERS, Case, Kind, Load, Measurement, Settings
 from benchmarks.load import Sample
 from benchmarks.machine import describe_machine
 from benchmarks.peers import Route, Targets
 from benchmarks.processes import BenchmarkError, Child, Fleet
 from benchmarks.report import Report
+from benchmarks.scenarios import Scenario
 from benchmarks.stats import Summary, summarise
 
-__all__ = ["Plan", "run_spine"]
+__all__ = ["Plan", "run_plan"]
 
 SETTLE_SECONDS = 0.1
 """Pause after a measurement, in which closed connections are cleared away."""
@@ -42,6 +43,7 @@ GENERATORS = {Kind.REQUESTS: "wrk", Kind.CONNECTIONS: "wrk", Kind.BULK: "iperf3"
 class Plan:
     """What one run is asked to do."""
 
+    scenario: Scenario
     cases: Sequence[Case]
     subjects: Collection[str]
     settings: Settings
@@ -65,7 +67,7 @@ class Log:
     failures: list[str] = field(default_factory=list)
 
 
-async def run_spine(plan: Plan, fleet: Fleet, progress: Progress) -> Report:
+async def run_plan(plan: Plan, fleet: Fleet, progress: Progress) -> Report:
     """Run the plan with processes of `fleet` and return what was found.
 
     Raises:
@@ -190,7 +192,7 @@ class _Run:
 
 
 def _subject_of(route: str) -> str:
-    return route if route in cases.PEERS else f"ours ({route})"
+    return route if route in (*cases.PEERS, *CARRIERS) else f"ours ({route})"
 
 
 def _reasons(error: BaseException) -> list[str]:
@@ -204,7 +206,7 @@ def _report(plan: Plan, machine: dict[str, object], log: Log) -> Report:
     results: dict[str, dict[str, Summary]] = {}
     for case in plan.cases:
         for subject in cases.subjects_of(case, plan.subjects):
-            samples = log.samples.get(Measurement(case.load, cases.route_of(case, subject)))
+            samples = log.samples.get(Measurement(case.load, case.routes[subject]))
             if samples:
                 figures = [sample.value for sample in samples]
                 extras = [sample.extras for sample in samples]
@@ -212,4 +214,4 @@ def _report(plan: Plan, machine: dict[str, object], log: Log) -> Report:
                 results.setdefault(case.name, {})[subject] = summary
     settings = {"quick": plan.quick, **dataclasses.asdict(plan.settings)}
     settings["body_bytes"] = len(peers.BODY)
-    return Report(machine, settings, plan.cases, results, log.skipped, log.failures)
+    return Report(plan.scenario, machine, settings, plan.cases, results, log.skipped, log.failures)

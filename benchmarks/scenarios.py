@@ -1,0 +1,44 @@
+"""The scenarios: what each command compares, and what it has to reach (no I/O)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.cases import CARRIER_CASES, SPINE_CASES, Case
+from benchmarks.stats import CARRIER_TARGETS, SPINE_TARGETS, Target
+
+__all__ = ["SCENARIOS", "Scenario"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One command of the benchmarks."""
+
+    name: str
+    about: str
+    cases: tuple[Case, ...]
+    targets: tuple[Target, ...]
+    ceiling: str = ""
+    """A subject that no row of the table is divided by: it is no rival."""
+
+    def cases_named(self, names: Sequence[str]) -> list[Case]:
+        """Return the cases with these names; without any, all."""
+        return [case for case in self.cases if not names or case.name in names]
+
+
+SCENARIOS = (
+    Scenario(
+        "spine",
+        "requests, new connections and bytes through entry, link and exit, beside other tunnels",
+        SPINE_CASES,
+        SPINE_TARGETS,
+        ceiling="direct",
+    ),
+    Scenario(
+        "carriers",
+        "the same over each carrier of a link, beside our own TCP carrier",
+        CARRIER_CASES,
+        CARRIER_TARGETS,
+    ),
+)
