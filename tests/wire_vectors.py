@@ -70,6 +70,8 @@ EXAMPLES: dict[str, dict[str, Value]] = {
     "detached": {"code": 22, "text": "the peer's link was lost"},
     "presence": {"subject": "devbox/ada", "instance": FIRST, "present": 1},
     "limit": {"cap": 262_144},
+    "revocations": {"list": b"header.claims.signature"},
+    "renew": {"token": b"a.b.c", "signature": SIGNATURE},
     "session-open": {"role": 1, "share": SECOND, "token": b"a.b.c", "signature": SIGNATURE},
     "open": {
         "target": "tcp://127.0.0.1:8080",
@@ -81,6 +83,7 @@ EXAMPLES: dict[str, dict[str, Value]] = {
     "stop": {"code": 19},
     "reset": {"direction": 3, "code": 17, "text": "broken pipe"},
     "session-close": {"code": 0, "text": ""},
+    "session-renew": {"token": b"a.b.c", "signature": SIGNATURE},
     "ack": {"received": 1 << 53},
     "window": {"credit": 131_072},
 }
@@ -94,7 +97,8 @@ def field_bytes(kind: str, value: Value) -> bytes:
     if isinstance(value, list):
         return b"".join(bytes([key]) + len(v).to_bytes(2, "big") + v for key, v in value)
     raw = value.encode() if isinstance(value, str) else value
-    return raw if kind.startswith("b") and kind != "bytes" else len(raw).to_bytes(2, "big") + raw
+    is_bare = kind == "rest" or (kind.startswith("b") and kind != "bytes")
+    return raw if is_bare else len(raw).to_bytes(2, "big") + raw
 
 
 def header_bytes(header: dict[str, int]) -> bytes:
@@ -121,7 +125,7 @@ def usual_header(name: str) -> dict[str, int]:
     frame = FRAMES[name]
     if frame.scope == "hop":
         return {"session": NUMBERED.get(name, 0)}
-    stream = 0 if name in ("session-open", "session-close", "ack") else 5
+    stream = 0 if name in ("session-open", "session-close", "session-renew", "ack") else 5
     return {"session": 3, "stream": stream, "sequence": 42 if frame.is_sequenced else 0}
 
 
@@ -180,6 +184,8 @@ def frames() -> list[Json]:
         frame_vector("fields: the longest text", "detached", {"session": 1}, text=text),
         frame_vector("fields: text with U+0000", "detached", {"session": 1}, text="a\0b"),
         frame_vector("fields: the longest token", "proof", {}, token=b"t" * 4096),
+        frame_vector("fields: the longest list", "revocations", {}, list=b"r" * 16384),
+        frame_vector("fields: no list", "revocations", {}, list=b""),
         frame_vector("fields: no metadata", "open", usual_header("open"), metadata=[]),
         frame_vector("fields: the most metadata", "open", usual_header("open"), metadata=full),
     ]

@@ -26,6 +26,8 @@ const SCHEMA = {
   0x0c: "detached code:u16 text:text",
   0x0d: "presence subject:text instance:b16 present:u8",
   0x0e: "limit cap:u32",
+  0x0f: "revocations list:rest",
+  0x10: "renew token:bytes signature:b64",
   0x20: "session-open role:u8 share:b32 token:bytes signature:b64",
   0x21: "open target:text metadata:entries",
   0x22: "opened",
@@ -35,6 +37,7 @@ const SCHEMA = {
   0x26: "stop code:u16",
   0x27: "reset direction:u8 code:u16 text:text",
   0x28: "session-close code:u16 text:text",
+  0x29: "session-renew token:bytes signature:b64",
   0x40: "ack received:u64",
   0x41: "window credit:u64",
 };
@@ -91,6 +94,7 @@ class Cursor {
       case "bytes": return hexOf(this.sized(MAX_TOKEN));
       case "text": return decodeText(this.sized(MAX_TEXT));
       case "entries": return this.entries();
+      case "rest": return hexOf(this.take(this.payload.length - this.at));
       default: return hexOf(this.take(Number(kind.slice(1))));
     }
   }

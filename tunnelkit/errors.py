@@ -71,6 +71,7 @@ class ErrorCode(IntEnum):
     STALE_GENERATION = 24
     BAD_PROOF = 25
     SESSION_CLOSED = 26
+    TOKEN_REVOKED = 27
 
 
 def code_name(code: int) -> str:

@@ -407,6 +407,9 @@ class Session:
         self.endpoint.session_opened(self)
         self._notify()
 
+    def peer_renewed(self, values: Mapping[str, Value]) -> None:
+        """The peer shows a newer token."""
+
     def stream_offered(self, stream: StreamCore) -> None:
         if self._is_flood():
             stream.refuse(ErrorCode.LIMIT_EXCEEDED, "opens come too fast; wait a second")

@@ -86,6 +86,8 @@ class FrameType(IntEnum):
     DETACHED = 0x0C
     PRESENCE = 0x0D
     LIMIT = 0x0E
+    REVOCATIONS = 0x0F
+    RENEW = 0x10
     SESSION_OPEN = 0x20
     OPEN = 0x21
     OPENED = 0x22
@@ -95,6 +97,7 @@ class FrameType(IntEnum):
     STOP = 0x26
     RESET = 0x27
     SESSION_CLOSE = 0x28
+    SESSION_RENEW = 0x29
     ACK = 0x40
     WINDOW = 0x41
 
@@ -209,6 +212,8 @@ FIELDS: Final[Mapping[FrameType, tuple[tuple[str, str], ...]]] = {
     FrameType.DETACHED: (("code", "u16"), ("text", "text")),
     FrameType.PRESENCE: (("subject", "text"), ("instance", "b16"), ("present", "u8")),
     FrameType.LIMIT: (("cap", "u32"),),
+    FrameType.REVOCATIONS: (("list", "rest"),),
+    FrameType.RENEW: (("token", "bytes"), ("signature", "b64")),
     FrameType.SESSION_OPEN: (
         ("role", "u8"),
         ("share", "b32"),
@@ -222,6 +227,7 @@ FIELDS: Final[Mapping[FrameType, tuple[tuple[str, str], ...]]] = {
     FrameType.STOP: (("code", "u16"),),
     FrameType.RESET: (("direction", "u8"), ("code", "u16"), ("text", "text")),
     FrameType.SESSION_CLOSE: (("code", "u16"), ("text", "text")),
+    FrameType.SESSION_RENEW: (("token", "bytes"), ("signature", "b64")),
     FrameType.ACK: (("received", "u64"),),
     FrameType.WINDOW: (("credit", "u64"),),
 }
@@ -283,6 +289,12 @@ def _encode_bytes(name: str, value: Value) -> bytes:
     if not isinstance(value, bytes) or len(value) > limits.MAX_TOKEN_BYTES:
         raise LocalProtocolError(f"field {name} takes at most {limits.MAX_TOKEN_BYTES} bytes")
     return _U16.pack(len(value)) + value
+
+
+def _encode_rest(name: str, value: Value) -> bytes:
+    if not isinstance(value, bytes) or len(value) > limits.MAX_CONTROL_BYTES:
+        raise LocalProtocolError(f"field {name} takes at most {limits.MAX_CONTROL_BYTES} bytes")
+    return value
 
 
 def _encode_value(name: str, kind: str, value: Value) -> bytes:
@@ -365,6 +377,12 @@ def _decode_entries(name: str, data: bytes, at: int) -> tuple[Value, int]:
     return tuple(entries), at
 
 
+def _decode_rest(name: str, data: bytes, at: int) -> tuple[Value, int]:
+    if len(data) - at > limits.MAX_CONTROL_BYTES:
+        raise RemoteProtocolError(f"field {name} is longer than {limits.MAX_CONTROL_BYTES} bytes")
+    return data[at:], len(data)
+
+
 _VARIABLE: Final[
     Mapping[
         str,
@@ -377,6 +395,7 @@ _VARIABLE: Final[
     "text": (_encode_text, _decode_text),
     "bytes": (_encode_bytes, _decode_token),
     "entries": (_encode_entries, _decode_entries),
+    "rest": (_encode_rest, _decode_rest),
 }
 
 

@@ -30,6 +30,7 @@ __all__ = ["Outlet", "Sender"]
 
 _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
+_RENEW: Final = int(FrameType.SESSION_RENEW)
 _U64: Final = Struct("!Q")
 _KEEP: Final = limits.KEEP_BY_REFERENCE_BYTES
 _LEAST_DATA: Final = 4096
@@ -286,7 +287,8 @@ class Sender:
     def _write(self, frame_type: int, stream_id: int, payload: Buffer) -> None:
         """Give the frame its number, keep it, and write it."""
         size = len(payload)
-        first = _PACK(frame_type, 0, 0, self.number, stream_id, size, self._next_sequence)
+        optional = frame_type == _RENEW  # the only sequenced frame that a peer may not know
+        first = _PACK(frame_type, optional, 0, self.number, stream_id, size, self._next_sequence)
         second: Buffer | None = None
         if size < _KEEP:
             first += payload

@@ -53,6 +53,9 @@ class SessionOwner(Protocol):
     def peer_opened(self, values: Mapping[str, Value]) -> None:
         """The peer's `session-open` arrived: check it, then call `establish` or `end`."""
 
+    def peer_renewed(self, values: Mapping[str, Value]) -> None:
+        """The peer shows a newer token: check it, and `end` the session if it is not right."""
+
     def stream_offered(self, stream: StreamCore) -> None:
         """The peer opens a stream: set its sink, then accept or refuse it, now or later."""
 
@@ -161,6 +164,11 @@ class SessionCore(Sender):
         )
         self.send_control(FrameType.SESSION_OPEN, 0, payload)
 
+    def send_renew(self, token: bytes, signature: bytes) -> None:
+        """Show a newer token of this side; the session is established."""
+        payload = encode_fields(FrameType.SESSION_RENEW, token=token, signature=signature)
+        self.send_control(FrameType.SESSION_RENEW, 0, payload)
+
     def send_close(self, code: int, text: str) -> None:
         """Tell the peer that the session is over once it has received all before this."""
         payload = encode_fields(FrameType.SESSION_CLOSE, code=code, text=text[:200])
@@ -253,6 +261,8 @@ class SessionCore(Sender):
                 if self.is_established or self.received != 1:
                     raise RemoteProtocolError("session-open that is not the first frame")
                 self.owner.peer_opened(values)
+            case FrameType.SESSION_RENEW:
+                self.owner.peer_renewed(values)
             case FrameType.SESSION_CLOSE:
                 self._close_by_peer(_int(values["code"]), str(values["text"]))
             case _:

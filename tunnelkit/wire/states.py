@@ -51,6 +51,8 @@ _UP_FRAMES: Final = (
     FrameType.DETACHED,
     FrameType.PRESENCE,
     FrameType.LIMIT,
+    FrameType.REVOCATIONS,
+    FrameType.RENEW,
     FrameType.SESSION_OPEN,
     FrameType.OPEN,
     FrameType.OPENED,
@@ -60,6 +62,7 @@ _UP_FRAMES: Final = (
     FrameType.STOP,
     FrameType.RESET,
     FrameType.SESSION_CLOSE,
+    FrameType.SESSION_RENEW,
     FrameType.ACK,
     FrameType.WINDOW,
 )

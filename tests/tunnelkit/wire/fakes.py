@@ -100,6 +100,9 @@ class FakeOwner:
         self.over: tuple[int, str] | None = None
         self.times_all_acknowledged = 0
 
+    def peer_renewed(self, values: Mapping[str, Value]) -> None:
+        pass
+
     def peer_opened(self, values: Mapping[str, Value]) -> None:
         self.opened_with = values
         assert self.core is not None

@@ -273,6 +273,9 @@ class Endpoint:
 
     # --- called by the core -----------------------------------------------------------------
 
+    def peer_renewed(self, values: Mapping[str, Value]) -> None:
+        pass
+
     def peer_opened(self, values: Mapping[str, Value]) -> None:
         self.core.establish()
 

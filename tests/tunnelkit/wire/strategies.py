@@ -26,7 +26,7 @@ def field_value(kind: str) -> st.SearchStrategy[Value]:
         return st.integers(0, (1 << _NUMBERS[kind]) - 1)
     if kind == "text":
         return st.text(max_size=40)
-    if kind == "bytes":
+    if kind in ("bytes", "rest"):
         return st.binary(max_size=40)
     if kind == "entries":
         return _entries()

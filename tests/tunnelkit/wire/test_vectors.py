@@ -57,7 +57,7 @@ def value_of(field: dict[str, Any]) -> Any:
         return tuple((key, bytes.fromhex(item)) for key, item in value)
     if field["kind"] == "u64":
         return int(value)
-    is_bytes = field["kind"] == "bytes" or field["kind"].startswith("b")
+    is_bytes = field["kind"] == "rest" or field["kind"].startswith("b")
     return bytes.fromhex(value) if is_bytes else value
 
 
