@@ -147,24 +147,41 @@ async def test_headers_and_token_are_sent(autojump_clock: MockClock, stage: Stag
 
 
 async def test_token_opens_the_door(autojump_clock: MockClock, pump: Pump) -> None:
-    options = WebSocketOptions(bearer_token="open-sesame")
-    stage = Stage(pump, options)
+    stage = Stage(pump, WebSocketOptions(accept_tokens=("open-sesame", "old")))
     await stage.listen()
-    (await stage.dial(options)).close()
-    assert len(stage.accepted) == 1
+    (await stage.dial(WebSocketOptions(bearer_token="open-sesame"))).close()
+    (await stage.dial(WebSocketOptions(bearer_token="old"))).close()
+    assert len(stage.accepted) == 2
 
 
 def test_token_is_not_shown() -> None:
-    options = WebSocketOptions((("Cookie", "hidden"),), bearer_token="hidden")
+    options = WebSocketOptions((("Cookie", "hidden"),), "hidden", ("hidden",))
     assert "hidden" not in repr(options)
 
 
 @pytest.mark.parametrize("bad", ["a\r\nb", "ü", "\x00"])
 def test_header_that_http_does_not_allow(bad: str) -> None:
-    for options in ({"bearer_token": bad}, {"headers": (("X-A", bad),)}):
+    for options in ({"bearer_token": bad}, {"headers": (("X-A", bad),)}, {"accept_tokens": (bad,)}):
         with pytest.raises(ConfigurationError, match="does not allow") as info:
             WebSocketOptions(**options)
         assert bad not in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["Host", "upgrade", "Sec-WebSocket-Protocol"])
+def test_header_of_the_handshake_itself(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="set by the handshake itself"):
+        WebSocketOptions(((name, "x"),))
+
+
+def test_token_beside_an_authorization_header() -> None:
+    with pytest.raises(ConfigurationError, match="leave out one"):
+        WebSocketOptions((("Authorization", "Basic eA=="),), bearer_token="x")
+
+
+def test_empty_token() -> None:
+    for options in ({"bearer_token": ""}, {"accept_tokens": ("",)}):
+        with pytest.raises(ConfigurationError, match="empty"):
+            WebSocketOptions(**options)
 
 
 # --- servers that are none -----------------------------------------------------------------
@@ -173,7 +190,10 @@ OK = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upg
 ANSWERS = {
     b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n": "HTTP 401: the server wants another bearer",
     b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n": "HTTP 404: there is nothing at this path",
-    b"HTTP/1.1 302 No\r\nLocation: /\r\n\r\n": "HTTP 302: is this the address of a tunnel",
+    b"HTTP/1.1 302 No\r\nLocation: https://a/\x1b[2J\r\n\r\n": "clients on to https://a/?[2J; give",
+    b"HTTP/1.1 302 No\r\nLocation: https://a/\xff\r\n\r\n": "sends clients on to https://a/?; give",
+    b"HTTP/1.1 308 No\r\n\r\n": "HTTP 308: the server sends clients on; give the address",
+    b"HTTP/1.1 500 No\r\n\r\n": "HTTP 500: the server, or a proxy in front of it, failed",
     b"HTTP/1.1 200 OK\r\n\r\nhello": "HTTP 200: is this the address of a tunnel",
     b"HTTP/1.0 503 Away\r\n\r\n": "HTTP 503: the server is not ready",
     OK + b"Sec-WebSocket-Accept: wrong\r\n\r\n": "handshake is wrong: Bad accept token",
@@ -256,7 +276,7 @@ async def test_answer_of_426_names_the_protocol(autojump_clock: MockClock, stage
 
 @pytest.mark.parametrize("header", [b"", b"Bearer wrong", b"Basic open-sesame", b"Bearer \xff"])
 async def test_wrong_token(autojump_clock: MockClock, pump: Pump, header: bytes) -> None:
-    stage = Stage(pump, WebSocketOptions(bearer_token="open-sesame"))
+    stage = Stage(pump, WebSocketOptions(accept_tokens=("open-sesame",)))
     await stage.listen()
     end = await stage.say(REQUEST.replace(b"Host:", b"Authorization: " + header + b"\r\nHost:"))
     assert end.data.startswith(b"HTTP/1.1 401 ")
@@ -310,14 +330,16 @@ async def test_listener_closes_what_has_not_ended(autojump_clock: MockClock, sta
 
 async def test_cancelled_anywhere(autojump_clock: MockClock, stage: Stage) -> None:
     async def use() -> None:
-        listener = await stage.listen()
+        ends: list[End] = []  # they answer a close frame
+        accept = stage.server.listen(ADDRESS, stage.pump, lambda pipe: ends.append(End(pipe)))
+        listener = await accept
         try:
             async with no_leaks():
                 (await stage.dial()).close()
                 await settle()
         finally:
             listener.close()
-            for pipe in stage.accepted:
-                pipe.close()
+            for end in ends:
+                end.pipe.close()
 
     await cancel_at_each_step(use)
