@@ -78,6 +78,10 @@ MAX_SESSIONS_PER_LINK: Final = 4_096
 MAX_ATTACHES_PER_SECOND: Final = 200
 """Most attaches a second on one link, in bursts of MAX_SESSIONS_PER_LINK.  Stops: attach storms."""
 
+MAX_CALLER_LINKS: Final = 256
+"""Most links that callers of one subject may have at a broker.
+Stops: one caller's token taking all of its descriptors."""
+
 MAX_PINGS_IN_FLIGHT: Final = 8
 """Most pongs that wait to be written on a link; further pings are not answered.
 Stops: ping floods from a peer that does not read."""

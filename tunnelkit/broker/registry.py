@@ -11,6 +11,7 @@ other one is detached, so that both exchange their numbers anew before data flow
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -99,6 +100,11 @@ class _Peer:
     attaches_left: float = float(limits.MAX_SESSIONS_PER_LINK)
     attaches_counted_at: float = 0.0
 
+    @property
+    def place(self) -> tuple[str, bytes]:
+        """What only one link can have: a subject, or an instance of a caller."""
+        return self.capability.subject, self.instance if self.capability.is_caller else b""
+
 
 @dataclass(frozen=True, slots=True)
 class Attach:
@@ -163,7 +169,8 @@ class Registry:
         self._free_bytes = budget_bytes
         self._grace_seconds = grace_seconds
         self._peers: dict[LinkKey, _Peer] = {}
-        self._by_subject: dict[str, LinkKey] = {}
+        self._places: dict[tuple[str, bytes], LinkKey] = {}
+        self._callers: Counter[str] = Counter()
         self._sessions: dict[bytes, _Session] = {}
 
     @property
@@ -185,20 +192,32 @@ class Registry:
 
     def link_up(self, link: LinkKey, capability: Capability, instance: bytes) -> list[Action]:
         """A peer has authenticated."""
-        actions: list[Action] = []
-        old = self._by_subject.get(capability.subject)
-        if old is not None:
-            is_same = self._peers[old].instance == instance
-            actions += self.link_down(old, tell=False)
-            code = ErrorCode.SUPERSEDED if is_same else ErrorCode.DISPLACED
-            actions.append(Close(old, code, f"a newer link of {capability.subject} is here"))
         peer = _Peer(link, capability, instance)
+        if capability.is_caller and self._callers[capability.subject] >= limits.MAX_CALLER_LINKS:
+            text = f"{limits.MAX_CALLER_LINKS} callers of {capability.subject} are here already"
+            return [Close(link, ErrorCode.LIMIT_EXCEEDED, text)]
+        actions = self._take_place(peer)
         self._peers[link] = peer
-        self._by_subject[capability.subject] = link
         for other in self._may_meet(peer):
-            actions.append(_presence(link, other, present=True))
-            actions.append(_presence(other.link, peer, present=True))
-        actions += self._invite_to_waiting(peer)
+            if not other.capability.is_caller:
+                actions.append(_presence(link, other, present=True))
+            if not capability.is_caller:
+                actions.append(_presence(other.link, peer, present=True))
+        return actions + self._invite_to_waiting(peer)
+
+    def _take_place(self, peer: _Peer) -> list[Action]:
+        """There is one link for each place, the newest."""
+        old = self._places.get(peer.place)
+        actions: list[Action] = []
+        if old is not None:
+            code = ErrorCode.DISPLACED
+            if self._peers[old].instance == peer.instance:
+                code = ErrorCode.SUPERSEDED
+            actions += self.link_down(old, tell=False)
+            text = f"a newer link of {peer.capability.subject} is here"
+            actions.append(Close(old, code, text))
+        self._places[peer.place] = peer.link
+        self._callers[peer.capability.subject] += peer.capability.is_caller
         return actions
 
     def link_down(self, link: LinkKey, *, tell: bool = True) -> list[Action]:
@@ -206,12 +225,13 @@ class Registry:
         peer = self._peers.pop(link, None)
         if peer is None:
             return []
-        self._by_subject.pop(peer.capability.subject, None)
+        del self._places[peer.place]
+        self._callers -= Counter({peer.capability.subject: int(peer.capability.is_caller)})
         actions: list[Action] = []
         for number, (session_id, role) in list(peer.numbers.items()):
             actions.append(Unjoin((link, number)))
             actions += self._lose_side(session_id, role, ErrorCode.PEER_GONE, "its link was lost")
-        if tell:
+        if tell and not peer.capability.is_caller:
             actions += [_presence(o.link, peer, present=False) for o in self._may_meet(peer)]
         return actions
 
@@ -224,17 +244,16 @@ class Registry:
 
     def _invite_to_waiting(self, peer: _Peer) -> list[Action]:
         """Invite a peer that has just arrived to the sessions that wait for it."""
+        if peer.capability.is_caller:
+            return []
         subject = peer.capability.subject
         actions: list[Action] = []
         for session_id, session in self._sessions.items():
-            initiator = session.sides.get(Role.INITIATOR)
-            if (
-                initiator is not None
-                and initiator.attach.peer == subject
-                and Role.RESPONDER not in session.sides
-                and may_meet(self._peers[initiator.link].capability, peer.capability)
-            ):
-                actions.append(_invite(peer.link, session_id, initiator.subject))
+            waiting = [side for side in session.sides.values() if side.attach.peer == subject]
+            if len(session.sides) == 1 and waiting:
+                capability = self._peers[waiting[0].link].capability
+                if may_meet(capability, peer.capability):
+                    actions.append(_invite(peer.link, session_id, waiting[0].subject))
         return actions
 
     # --- attach -----------------------------------------------------------------------------
@@ -276,6 +295,8 @@ class Registry:
             return ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link"
         if peer.capability.expires_at <= wall:
             return ErrorCode.TOKEN_EXPIRED, f"the token of {subject} has expired"
+        if peer.capability.is_caller and attach.role is not Role.INITIATOR:
+            return ErrorCode.FORBIDDEN, f"the token of {subject} is a caller's: it answers nobody"
         if not any(matches(pattern, attach.peer) for pattern in peer.capability.peers):
             # Before anybody is looked for: the answer must not tell whether the peer is there.
             return ErrorCode.FORBIDDEN, f"the tokens do not let {subject} and {attach.peer} meet"
@@ -310,15 +331,13 @@ class Registry:
         other = session.sides.get(Role(1 - attach.role))
         if other is not None:
             return self._join(attach.session_id, session)
-        link = self._by_subject.get(attach.peer)
+        link = self._places.get((attach.peer, b""))
         if link is None:
             return []
         if not may_meet(peer.capability, self._peers[link].capability):
             text = f"the tokens do not let {peer.capability.subject} and {attach.peer} meet"
             return self._drop(attach.session_id, session, ErrorCode.FORBIDDEN, text)
-        if attach.role is Role.INITIATOR:
-            return [_invite(link, attach.session_id, peer.capability.subject)]
-        return []
+        return [_invite(link, attach.session_id, peer.capability.subject)]
 
     def _join(self, session_id: bytes, session: _Session) -> list[Action]:
         left, right = session.sides[Role.INITIATOR], session.sides[Role.RESPONDER]
@@ -431,8 +450,8 @@ def _detached(link: LinkKey, number: int, code: int, text: str) -> Send:
     return Send(link, FrameType.DETACHED, number, {"code": code, "text": text[:200]})
 
 
-def _invite(link: LinkKey, session_id: bytes, initiator: str) -> Send:
-    return Send(link, FrameType.INVITE, 0, {"session_id": session_id, "peer": initiator})
+def _invite(link: LinkKey, session_id: bytes, who_waits: str) -> Send:
+    return Send(link, FrameType.INVITE, 0, {"session_id": session_id, "peer": who_waits})
 
 
 def _presence(link: LinkKey, peer: _Peer, *, present: bool) -> Send:

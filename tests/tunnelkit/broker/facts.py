@@ -26,7 +26,11 @@ EXPIRES_AT = 2000
 
 
 def capability(
-    subject: str, *, peers: Iterable[str] = ("*",), expires_at: int = EXPIRES_AT
+    subject: str,
+    *,
+    peers: Iterable[str] = ("*",),
+    expires_at: int = EXPIRES_AT,
+    is_caller: bool = False,
 ) -> Capability:
     """Return what a token of *subject* would grant."""
     return Capability(
@@ -39,6 +43,7 @@ def capability(
         environment="",
         token_id="t",
         issuer_key_id="k",
+        is_caller=is_caller,
     )
 
 
@@ -76,8 +81,15 @@ class Desk:
         self, link: LinkKey, subject: str, instance: bytes = b"1", peers: Iterable[str] = ("*",)
     ) -> list[Action]:
         """A link comes up."""
-        actions = self.registry.link_up(link, capability(subject, peers=peers), instance)
-        self.up[link] = subject
+        return self._up(link, capability(subject, peers=peers), instance)
+
+    def caller(self, link: LinkKey, subject: str, instance: bytes = b"1") -> list[Action]:
+        """A link of a caller comes up."""
+        return self._up(link, capability(subject, is_caller=True), instance)
+
+    def _up(self, link: LinkKey, claims: Capability, instance: bytes) -> list[Action]:
+        actions = self.registry.link_up(link, claims, instance)
+        self.up[link] = claims.subject
         return self.carry_out(actions)
 
     def lose(self, link: LinkKey) -> list[Action]:

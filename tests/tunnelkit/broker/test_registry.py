@@ -119,11 +119,13 @@ def test_a_peer_that_may_not_be_met_is_not_invited_when_it_comes() -> None:
     assert sent(desk.link("B", "b", peers=["x"]), INVITE) == []
 
 
-def test_a_waiting_responder_is_not_invited() -> None:
+def test_the_initiator_is_invited_to_a_waiting_responder() -> None:
     desk = Desk()
     desk.link("A", "a")
     desk.link("B", "b")
-    assert desk.attach("B", make_attach(Role.RESPONDER, "a")) == []
+    (invite,) = desk.attach("B", make_attach(Role.RESPONDER, "a"))
+    assert isinstance(invite, Send)
+    assert (invite.link, invite.kind, invite.values["peer"]) == ("A", FrameType.INVITE, "b")
 
 
 @pytest.mark.parametrize("first", list(Role))
@@ -426,3 +428,49 @@ def test_attaching_again_starts_the_wait_anew() -> None:
     desk.now = 50.0
     desk.attach("A", make_attach(Role.INITIATOR, "b", generation=2))
     assert desk.registry.expire(100.0) == []
+
+
+# --- callers ---------------------------------------------------------------------------------
+
+
+def test_callers_of_one_subject_do_not_displace_each_other() -> None:
+    desk = Desk()
+    desk.caller("A", "a", b"1")
+    assert desk.caller("A2", "a", b"2") == []
+    assert desk.attach("A", make_attach(Role.INITIATOR, "b")) == []
+
+
+def test_the_same_caller_again_replaces_its_link() -> None:
+    desk = Desk()
+    desk.caller("A", "a", b"1")
+    (close,) = desk.caller("A2", "a", b"1")
+    assert isinstance(close, Close)
+    assert (close.link, close.code) == ("A", ErrorCode.SUPERSEDED)
+
+
+def test_a_caller_is_told_who_is_here_and_nobody_is_told_of_a_caller() -> None:
+    desk = Desk()
+    desk.link("B", "b")
+    (presence,) = sent(desk.caller("A", "a"), FrameType.PRESENCE)
+    assert (presence.link, presence.values["subject"]) == ("A", "b")
+    assert sent(desk.lose("A"), FrameType.PRESENCE) == []
+
+
+def test_a_caller_answers_nobody() -> None:
+    desk = Desk()
+    desk.caller("A", "a")
+    desk.link("B", "b")
+    assert sent(desk.attach("B", make_attach(Role.INITIATOR, "a")), FrameType.INVITE) == []
+    (refused,) = detached(desk.attach("A", make_attach(Role.RESPONDER, "b")))
+    assert refused[2] == ErrorCode.FORBIDDEN
+
+
+def test_the_links_of_callers_are_bounded() -> None:
+    desk = Desk()
+    for number in range(limits.MAX_CALLER_LINKS):
+        desk.caller(f"A{number}", "a", b"%d" % number)
+    (close,) = desk.caller("last", "a", b"last")
+    assert isinstance(close, Close)
+    assert close.code == ErrorCode.LIMIT_EXCEEDED
+    desk.lose("A7")
+    assert desk.caller("last", "a", b"last") == []

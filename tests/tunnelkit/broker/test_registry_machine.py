@@ -115,7 +115,8 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.desk.lose(link)
             registry = self.desk.registry
             assert (registry.session_count, registry.free_bytes) == (0, BUDGET)
-            assert not any(vars(registry)[name] for name in ("_peers", "_by_subject", "_sessions"))
+            tables = ("_peers", "_places", "_callers", "_sessions")
+            assert not any(vars(registry)[name] for name in tables)
 
 
 TestRegistryMachine = RegistryMachine.TestCase
