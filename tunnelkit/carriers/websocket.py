@@ -13,9 +13,13 @@ account of what waits stays right, and closing the pipe forgets nothing that it 
 
 Receiving happens in the caller's buffer: the decoder removes headers and masks in place.  Of
 pings only the last is answered, between two messages, so a peer that pings and does not read
-grows nothing.  A close frame is the end of file, and is answered with one; an end of the inner
-pipe without it is no clean end.  WebSockets have no half-close: a peer that is another program
-answers our close frame at once and sends nothing more; ours goes on until it closes.
+grows nothing.
+
+Ending.  A close frame is answered with one.  It is a clean end of file only with a code that says
+so (1000, 1001) and between two messages; all other ends break the pipe, so that nothing that was
+cut short looks complete.  WebSockets have no half-close: a peer that is another program answers our
+close frame at once and sends nothing more; ours goes on until it closes.  After `close` the pipe
+inside stays open until the peer's close frame has come, for `CLOSE_SECONDS` at most.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from tunnelkit.wire.websocket import (
     encode_header,
 )
 
+from .farewell import REFUSAL_SECONDS, Farewell
 from .pipe import Pipe, PipeBroken
 
 __all__ = ["WebSocketPipe"]
@@ -46,9 +51,14 @@ MAX_MESSAGE_BYTES: Final = 1024 * 1024
 _SMALL_BYTES: Final = 16 * 1024
 """Up to this size header and payload are joined: one copy is cheaper than two buffers."""
 
-_CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NONE)
+CLOSE_SECONDS: Final = 5.0
+"""Time for the answer to a close frame, seconds.  Stops: peers that never answer, and would hold a
+descriptor for ever."""
+
+_CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 _MEANINGS: Final[dict[int, str]] = {
     CloseCode.PROTOCOL_ERROR: "it found a protocol error; is everything between a WebSocket?",
+    CloseCode.NONE: "it gave none, so it may not have said everything",
     CloseCode.UNSUPPORTED_DATA: "it does not take binary messages; is it a tunnel endpoint?",
     CloseCode.POLICY: "its policy does not allow this connection",
     CloseCode.TOO_BIG: "a message was too big for it",
@@ -56,6 +66,7 @@ _MEANINGS: Final[dict[int, str]] = {
 }
 _CLOSED_TEXT: Final = "the peer closed the WebSocket"
 _CUT_TEXT: Final = "the connection ended without a WebSocket close"
+_HALF_TEXT: Final = "the peer closed the WebSocket in the middle of a message"
 
 
 class WebSocketPipe(Pipe):
@@ -81,6 +92,9 @@ class WebSocketPipe(Pipe):
         self._wants = (False, False)
         self._scheduled = False
         self._is_closed = False
+        self._is_gone = False  # nothing more comes from the pipe inside, or goes into it
+        self._is_wrong = False  # the peer broke the rules: the decoder takes no more
+        self._farewell: Farewell | None = None
         # What is being sent: `_head` goes first, then `_left` bytes of payload.
         self._head = b""
         self._left = 0
@@ -237,6 +251,7 @@ class WebSocketPipe(Pipe):
         except PipeBroken:
             # Who answers a close may find nobody there; any other break the user's calls see.
             self._head, self._pong, sent = b"", None, 0
+            self._is_gone = True
         self._head = self._head[sent:]
         if not self._head:
             self._answer()
@@ -269,6 +284,7 @@ class WebSocketPipe(Pipe):
         if count < 0:
             return -1
         if not count:
+            self._is_gone = True
             raise self._fail(_CUT_TEXT)
         return self._decode(buffer[:count])
 
@@ -276,6 +292,7 @@ class WebSocketPipe(Pipe):
         try:
             count = self._decoder.decode(frames)
         except WebSocketError as error:
+            self._is_wrong = True
             self._send_close(error.close_code, error.text)
             raise self._fail(f"the peer broke the WebSocket protocol: {error.text}") from error
         if self._pong is not None:
@@ -291,7 +308,9 @@ class WebSocketPipe(Pipe):
         """A close frame has arrived: the end of file, or a complaint of the peer."""
         code = self._decoder.close_code
         if code in _CLEAN:
-            return 0
+            if self._decoder.is_between_messages:
+                return 0
+            raise self._fail(_HALF_TEXT)
         meaning = _MEANINGS.get(code, "see RFC 6455 §7.4")
         raise self._fail(f"the peer closed the WebSocket with code {code}: {meaning}")
 
@@ -308,16 +327,39 @@ class WebSocketPipe(Pipe):
         self._send_close(CloseCode.NORMAL)
 
     def close(self) -> None:
+        if self._is_closed:
+            return
         self._send_close(CloseCode.NORMAL)
+        rest, is_cut = self._head, bool(self._left)
         self._leave()
-        self._inner.close()
+        if self._is_wrong and not is_cut:
+            self._farewell = Farewell(self._inner, REFUSAL_SECONDS, rest=rest, half_close=True)
+        elif is_cut or self._is_gone or not self._close_sent:
+            self._inner.close()
+        else:
+            is_last = self._ends(memoryview(bytearray(self._early)))
+            self._farewell = Farewell(
+                self._inner, CLOSE_SECONDS, rest=rest, ends=self._ends, is_last=is_last
+            )
+
+    def _ends(self, frames: memoryview) -> bool:
+        """Say whether the peer's close frame has arrived; what comes before it is dropped."""
+        try:
+            self._decoder.decode(frames)
+        except WebSocketError:
+            return True
+        return self._decoder.is_closed
 
     def reset(self) -> None:
         self._leave()
         self._inner.reset()
+        if self._farewell is not None:
+            self._farewell.end()
 
     def _leave(self) -> None:
         self._is_closed = True
+        if self.broken is None:
+            self.broken = "bad file descriptor"
         self._handler = None
         self._head, self._left, self._masked = b"", 0, memoryview(b"")
 
