@@ -137,6 +137,15 @@ class Network(ABC):
         Cancellation: atomic.
         """
 
+    async def resolve_all(self, address: Address) -> list[Address]:
+        """Return every address that its name leads to, in the order of the name service.
+
+        Raises:
+            ConnectFailed: the name is not known.
+        Cancellation: atomic.
+        """
+        return [await self.resolve(address)]
+
     @abstractmethod
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         """Begin to connect to a resolved address; *done* is called later with the outcome."""

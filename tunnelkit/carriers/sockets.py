@@ -327,8 +327,12 @@ class SocketNetwork(Network):
             )
 
     async def resolve(self, address: Address) -> Address:
+        found = await self.resolve_all(address)
+        return next((one for one in found if ":" not in one.host), found[0])
+
+    async def resolve_all(self, address: Address) -> list[Address]:
         if address.scheme == "unix":
-            return address
+            return [address]
         if address.scheme not in _SCHEMES:
             raise ConfigurationError(
                 f"{address}: the real network knows tcp://, tls://, ws://, wss:// and unix:// only"
@@ -338,7 +342,7 @@ class SocketNetwork(Network):
         except ValueError:
             pass
         else:
-            return address
+            return [address]
         try:
             found = await trio.socket.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM
@@ -346,8 +350,8 @@ class SocketNetwork(Network):
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no host name"
             raise ConnectFailed(f"cannot look up {address.host}: {why}") from error
-        found.sort(key=lambda item: item[0] != socket.AF_INET)
-        return replace(address, host=str(found[0][4][0]), looked_up=address.host)
+        hosts = dict.fromkeys(str(item[4][0]) for item in found)
+        return [replace(address, host=host, looked_up=address.host) for host in hosts]
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         pump.refuse_virtual_time()

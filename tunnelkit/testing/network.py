@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Final, Literal
 
@@ -24,7 +25,7 @@ CAPACITY_BYTES: Final = 256 * 1024
 """What one direction of a connection holds, like the buffers of a socket.  A default."""
 
 FIRST_FREE_PORT: Final = 49_152
-_OWN_NAMES: Final = ("localhost", "127.0.0.1")
+_OWN_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class MemoryNetwork:
@@ -53,6 +54,8 @@ class MemoryNetwork:
         self.capacity_bytes = capacity_bytes
         self.fragment = fragment
         self.hosts: dict[str, MemoryHost] = {}
+        self.names: dict[str, list[str]] = {"localhost": ["127.0.0.1"]}
+        """What names lead to: hosts, which may be called by an IP address."""
         self._paths: dict[tuple[str, str], Path] = {}
         self._stalled: set[tuple[str, str]] = set()
         self._partitions: list[list[frozenset[str]]] = []
@@ -200,6 +203,14 @@ class MemoryHost(Network):
         if self._find(address.host) is None:
             raise _unknown_host(self.network, address)
         return address
+
+    async def resolve_all(self, address: Address) -> list[Address]:
+        await trio.lowlevel.checkpoint()
+        hosts = self.network.names.get(address.host, [address.host])
+        found = [replace(address, scheme="memory", host=host) for host in hosts]
+        if address.host not in self.network.names and self._find(address.host) is None:
+            raise _unknown_host(self.network, address)
+        return found
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         _check_scheme(address)
