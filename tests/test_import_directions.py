@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: dict[str, list[set[str]]] = {
     "tunnelkit": [
         {"errors", "limits", "addresses", "_version"},
-        {"wire", "auth"},
+        {"wire", "auth", "events"},
         {"pump", "carriers", "services"},
         {"handshake", "proofs", "outbox", "liveness"},
         {"link"},

@@ -42,8 +42,19 @@ from .errors import (
     RemoteProtocolError,
     SessionError,
 )
+from .events import (
+    Event,
+    LinkFailed,
+    PeerArrived,
+    PeerLeft,
+    SessionEnded,
+    SessionMoved,
+    SessionOpen,
+    SessionResumed,
+    SessionSuspended,
+)
 from .handshake import Accepting, Dialing
-from .host import LinkHost
+from .host import LinkHost, facts_of, links_snapshot
 from .link import Link
 from .pump import Pump, acquire_pump, release_pump
 from .roster import Roster
@@ -199,6 +210,8 @@ class Endpoint(LinkHost[Link]):
         elif self.dial_errors.get(address) != str(error):
             where = "" if str(address) in str(error) else f"{address}: "
             _log.warning("%s%s; trying again", where, error)
+        if not error.was_up and self.dial_errors.get(address) != str(error):
+            self._tell_failed(address, error)
         self.dial_errors[address] = str(error)
 
     # --- links ------------------------------------------------------------------------------
@@ -217,6 +230,7 @@ class Endpoint(LinkHost[Link]):
         if not peer.is_broker:
             self._replace_links(link)
         address = self.roster.add(link, peer.instance)
+        self.tell_up(link)
         if address is not None:
             self.dial_errors.pop(address, None)
         if not peer.is_broker:
@@ -239,11 +253,16 @@ class Endpoint(LinkHost[Link]):
                 other.close_after_flush(LinkError("replaced by a newer link of the same peer"))
 
     def link_closed(self, link: Link, error: LinkError) -> None:
+        peers = self.roster.present(link)
         self.roster.remove(link)
         self.forget_link(link)
+        self.tell_down(link, error, will_retry=link.is_dialer and not is_final(error))
+        for subject in peers:
+            self._tell_left(link, subject)
         self.on_change()
 
     def health_changed(self, link: Link) -> None:
+        self.tell_health(link)
         self.on_change()
         self._place_all()
 
@@ -339,8 +358,9 @@ class Endpoint(LinkHost[Link]):
         assert isinstance(instance, bytes)  # the field table says so
         if values["present"]:
             self._arrived(link, subject, instance)
-        else:
+        elif self.roster.instance_of(link, subject) == instance:
             self.roster.left(link, subject, instance)
+            self._tell_left(link, subject)
         self._place_all()
         self.on_change()
 
@@ -350,6 +370,7 @@ class Endpoint(LinkHost[Link]):
         if code == ErrorCode.DISPLACED:
             link.close(LinkRefused(code, text))
         else:
+            self.tell_leaving(link, values)
             self._place_all()
 
     # --- sessions ---------------------------------------------------------------------------
@@ -397,11 +418,17 @@ class Endpoint(LinkHost[Link]):
         """A session is established."""
         if session.link is not None:
             session.peer_instance = self.roster.instance_of(session.link, session.peer)
+            self._tell_open(session, session.link)
         self.on_change()
 
     def _arrived(self, link: Link, subject: str, instance: bytes) -> None:
         """A peer can be reached; if it is a new process, the sessions with the old one end."""
-        if not self.roster.arrived(link, subject, instance):
+        is_news = self.roster.instance_of(link, subject) != instance
+        is_new_process = self.roster.arrived(link, subject, instance)
+        if is_news and self.events.is_heard:
+            shown = instance.hex()[:8]
+            self.events.tell(PeerArrived(peer=subject, instance=shown, link=facts_of(link)))
+        if not is_new_process:
             return
         for session in list(self.sessions.values()):
             if session.peer == subject and session.peer_instance not in (None, instance):
@@ -415,6 +442,10 @@ class Endpoint(LinkHost[Link]):
             self._asked_for[origin] -= 1
             if not self._asked_for[origin]:
                 del self._asked_for[origin]
+        error = session.ended
+        if self.events.is_heard and error is not None:
+            facts = session.facts
+            self.events.tell(SessionEnded(session=facts, code=error.code, why=error.text))
         self.on_change()
 
     def stream_offered(self, session: Session, stream: StreamCore) -> None:
@@ -429,6 +460,74 @@ class Endpoint(LinkHost[Link]):
             stream.refuse(ErrorCode.TOKEN_EXPIRED, f"the token of {session.peer} has expired")
         else:
             self.on_stream(session, stream)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def snapshot(self) -> list[Event]:
+        events = links_snapshot(self.links)
+        for link in self.links:
+            facts = facts_of(link)
+            for subject, instance in self.roster.present(link).items():
+                shown = instance.hex()[:8]
+                events.append(PeerArrived(peer=subject, instance=shown, link=facts))
+        events += [LinkFailed(address=str(a), why=why) for a, why in self.dial_errors.items()]
+        for session in self.sessions.values():
+            if session.is_suspended:
+                events.append(SessionSuspended(session=session.facts, why=session.last_reason))
+            elif session.open_on is not None:
+                events.append(SessionOpen(session=session.facts, link=session.open_on))
+        return events
+
+    def _tell_failed(self, address: Address, error: LinkError) -> None:
+        code = error.code if isinstance(error, LinkRefused) else 0
+        will_retry = not is_final(error)
+        if self.events.is_heard:
+            self.events.tell(
+                LinkFailed(address=str(address), why=str(error), code=code, will_retry=will_retry)
+            )
+
+    def _tell_left(self, link: Link, subject: str) -> None:
+        if self.events.is_heard:
+            self.events.tell(PeerLeft(peer=subject, link=facts_of(link)))
+
+    def session_suspended(self, session: Session) -> None:
+        """A session that was open has no link."""
+        if self.events.is_heard:
+            self.events.tell(SessionSuspended(session=session.facts, why=session.last_reason))
+
+    def _tell_open(self, session: Session, link: Link) -> None:
+        """A session is open: for the first time, again, or somewhere else."""
+        source, was_suspended, paused_at = session.opened_on(facts_of(link))
+        if not self.events.is_heard:
+            return
+        facts, target = session.facts, facts_of(link)
+        pause = trio.current_time() - paused_at if paused_at is not None else 0.0
+        replayed = session.core.replay_bytes
+        if source is None:
+            self.events.tell(SessionOpen(session=facts, link=target))
+        elif was_suspended or source.id == target.id:
+            self.events.tell(
+                SessionResumed(
+                    session=facts,
+                    link=target,
+                    pause_seconds=pause,
+                    replayed_bytes=replayed,
+                    resumed_count=session.resumed_count,
+                )
+            )
+        else:
+            self.events.tell(
+                SessionMoved(
+                    session=facts,
+                    source=source,
+                    link=target,
+                    why=session.moved_by,
+                    pause_seconds=pause,
+                    replayed_bytes=replayed,
+                )
+            )
+
+    # --- end --------------------------------------------------------------------------------
 
     async def aclose(self, timeout: float = limits.CLOSE_TIMEOUT_SECONDS) -> None:
         """End all sessions and links; `open_endpoint` calls it.

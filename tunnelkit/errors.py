@@ -128,6 +128,9 @@ class LinkError(TunnelError):
     retry_after_seconds: float = 0.0
     """How long the peer asked us to wait before we dial again; 0: it did not."""
 
+    was_up: bool = False
+    """Whether the link had come up before."""
+
 
 class LinkRefused(_CodedError, LinkError):
     """The peer answered the hello with a refusal."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -17,12 +17,25 @@ import trio
 from .addresses import Address
 from .auth import KeyRing
 from .carriers import Listener, Network, Pipe
-from .errors import LinkError
+from .errors import LinkError, LinkRefused
+from .events import (
+    Event,
+    EventHub,
+    LinkDown,
+    LinkFacts,
+    LinkLeaving,
+    LinkRecovered,
+    LinkSuspect,
+    LinkUp,
+    StrangersRefused,
+    Watcher,
+)
 from .handshake import Accepting, Dialing
-from .link import Link, new_instance
+from .link import Health, Link, new_instance
 from .pump import Pump
+from .wire.frames import Value
 
-__all__ = ["LinkHost"]
+__all__ = ["LinkHost", "facts_of", "links_snapshot"]
 
 TELL_EVERY_SECONDS: Final = 1.0
 """Strangers that fail are logged this often.  Stops: logs that a port scan fills."""
@@ -57,11 +70,14 @@ class LinkHost(ABC, Generic[L]):
         self.clock = clock
         self.instance = new_instance()
         self.listeners: list[Listener] = []
+        self.events = EventHub()
         self.on_change: Callable[[], None] = lambda: None
         self._ping_seconds = ping_seconds
         self._told_at = float("-inf")
         self._turned_away = 0
         self._closed: dict[L, trio.Event] = {}
+        self._link_count = 0
+        self._is_closed = False
 
     @abstractmethod
     def make_link(self, pipe: Pipe, handshake: Accepting | Dialing, ping_seconds: float) -> L:
@@ -103,6 +119,8 @@ class LinkHost(ABC, Generic[L]):
     def add_link(self, pipe: Pipe, handshake: Accepting | Dialing) -> L:
         """Make a link that this host owns until it has ended."""
         link = self.make_link(pipe, handshake, self._ping_seconds)
+        self._link_count += 1
+        link.id = self._link_count
         self._closed[link] = trio.Event()
         return link
 
@@ -130,8 +148,9 @@ class LinkHost(ABC, Generic[L]):
         now = trio.current_time()
         self._turned_away += 1
         if now - self._told_at >= TELL_EVERY_SECONDS:
-            more = f" ({self._turned_away - 1} more since the last line)"
-            _log.warning("%s%s", error, more if self._turned_away > 1 else "")
+            event = StrangersRefused(why=str(error), count=self._turned_away)
+            _log.warning("%s", event.text, extra={"fields": {"event": event.kind}})
+            self.events.tell(event)
             self._told_at, self._turned_away = now, 0
 
     def stop_listening(self) -> None:
@@ -140,7 +159,78 @@ class LinkHost(ABC, Generic[L]):
             listener.close()
 
     def close_links(self) -> None:
-        """Accept no more links, and close those that there are, strangers included."""
+        """Accept no more links, and close those that there are, strangers included.
+
+        Whoever watches is told of their end, and that it was the last.
+        """
+        self._is_closed = True
         self.stop_listening()
         for link in list(self._closed):
             link.close(LinkError("closed by this side"))
+        self.events.close()
+
+    # --- events -----------------------------------------------------------------------------
+
+    def watch(self) -> Watcher:
+        """Return the events of this host, beginning with what there is.
+
+        Use it as ``async with host.watch() as events: async for event in events: ...``.
+        """
+        return Watcher(self.events, self.snapshot)
+
+    @abstractmethod
+    def snapshot(self) -> list[Event]:
+        """Return what there is now, as events."""
+
+    def tell_up(self, link: L) -> None:
+        """A link has come up."""
+        if self.events.is_heard:
+            self.events.tell(LinkUp(link=facts_of(link)))
+
+    def tell_health(self, link: L) -> None:
+        """A link became suspect, or recovered."""
+        if self.events.is_heard:
+            kind = LinkSuspect if link.health is Health.SUSPECT else LinkRecovered
+            self.events.tell(kind(link=facts_of(link)))
+
+    def tell_leaving(self, link: L, values: Mapping[str, Value]) -> None:
+        """The peer of a link said `go-away`."""
+        code, why = values["code"], str(values["text"])
+        assert isinstance(code, int)  # the field table says so
+        if self.events.is_heard:
+            self.events.tell(LinkLeaving(link=facts_of(link), code=code, why=why))
+
+    def tell_down(self, link: L, error: LinkError, *, will_retry: bool = False) -> None:
+        """A link is gone; nothing is said of one that never was up."""
+        if self.events.is_heard and error.was_up:
+            code = error.code if isinstance(error, LinkRefused) else 0
+            self.events.tell(
+                LinkDown(
+                    link=facts_of(link),
+                    why=str(error),
+                    code=code,
+                    will_retry=will_retry and not self._is_closed,
+                )
+            )
+
+
+def facts_of(link: Link) -> LinkFacts:
+    """Return what events tell of a link."""
+    peer = link.peer
+    return LinkFacts(
+        id=link.id,
+        address=link.pipe.description,
+        peer=peer.subject if peer is not None else "",
+        is_broker=peer is not None and peer.is_broker,
+        dialled=link.is_dialer,
+    )
+
+
+def links_snapshot(links: Iterable[Link]) -> list[Event]:
+    """Return that *links* are up, and which of them are suspect."""
+    events: list[Event] = []
+    for link in links:
+        events.append(LinkUp(link=facts_of(link)))
+        if link.health is Health.SUSPECT:
+            events.append(LinkSuspect(link=facts_of(link)))
+    return events

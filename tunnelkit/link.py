@@ -102,12 +102,16 @@ class Link(Outbox):
     ) -> None:
         super().__init__(pipe)
         self.owner = owner
+        self.id = 0
+        """Its number among the links of its owner, who sets it."""
         self.is_dialer = isinstance(handshake, Dialing)
         self.peer: Peer | None = None
         self.state = handshake.state
         self.health = Health.UP
         self.users: dict[int, LinkUser] = {}
         self.error: LinkError | None = None
+        self.since: float | None = None
+        """When it came up, unix seconds."""
         self.round_trip_seconds: float | None = None
         self.bytes_in = 0
         self._handshake: Dialing | Accepting | None = handshake
@@ -149,6 +153,7 @@ class Link(Outbox):
         if self.error is not None:
             return
         self.error = error
+        error.was_up = self.peer is not None
         error.retry_after_seconds = max(error.retry_after_seconds, self.retry_after_seconds)
         self.state = LinkState.CLOSED
         self.health = Health.DOWN
@@ -313,6 +318,7 @@ class Link(Outbox):
         if handshake.peer is not None:
             self._handshake = None
             self.peer = handshake.peer
+            self.since = time.time()
             self._reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
             self._start_liveness()
             self.owner.link_up(self)

@@ -109,6 +109,10 @@ class Roster(Generic[L]):
         """Return the subjects that can be reached now."""
         return {subject for present in self._present.values() for subject in present}
 
+    def present(self, link: L) -> dict[str, bytes]:
+        """Return who can be reached over *link*, each with the instance of its process."""
+        return dict(self._present.get(link, {}))
+
     def instance_of(self, link: L, subject: str) -> bytes | None:
         """Return which process of *subject* is at the end of *link*."""
         return self._present.get(link, {}).get(subject)

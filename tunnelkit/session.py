@@ -31,6 +31,7 @@ from .errors import (
     SessionError,
     code_name,
 )
+from .events import LinkFacts, SessionFacts
 from .link import Health, Link
 from .proofs import SessionProofs
 from .pump import Pump, Timer
@@ -62,6 +63,9 @@ class Home(Protocol):
     def session_opened(self, session: Session) -> None:
         """*session* is open: established, or attached again."""
 
+    def session_suspended(self, session: Session) -> None:
+        """*session* was open, and has no link now."""
+
     def session_ended(self, session: Session) -> None:
         """*session* is over."""
 
@@ -92,6 +96,13 @@ class Session:
         self.resumed_count = 0
         self._silent_since: tuple[int, int, int] | None = None
         self.last_reason = ""
+        self.open_on: LinkFacts | None = None
+        """The link over which streams could flow last; None before the session was open."""
+        self.is_suspended = False
+        """Whether the session was open, and waits for a link now."""
+        self.moved_by = "failure" if role is Role.INITIATOR else "peer"
+        """Why it leaves a link while it is open: what `SessionMoved` tells of the next move."""
+        self._paused_at: float | None = None
         self._proofs = SessionProofs(endpoint.identity, role, self.session_id, peer)
         self._ack_timer: Timer | None = None
         self._grace_timer: Timer | None = None
@@ -115,6 +126,11 @@ class Session:
         if self.core.is_attached and self.core.is_established:
             return "open"
         return self.core.attachment.value
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What events tell of the session."""
+        return SessionFacts(self.session_id.hex()[:8], self.peer, self.role.name.lower())
 
     @property
     def is_suspect(self) -> bool:
@@ -217,6 +233,19 @@ class Session:
             await self._changed.wait()
         return self.ended
 
+    async def wait_acknowledged(self) -> None:
+        """Wait until the peer has received all that was sent so far.
+
+        Raises:
+            SessionError: the session ended before.
+        Cancellation: atomic.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self.core.is_idle:
+            if self.ended is not None:
+                raise self.ended
+            await self._changed.wait()
+
     async def aclose(self) -> None:
         """End the session; what was sent is delivered first, for at most 5 s.
 
@@ -253,6 +282,7 @@ class Session:
     def attach(self, link: Link) -> None:
         """Ask to be joined with the peer over *link*; leaves the link that it is on."""
         with self.pump.batch():
+            self._pause()
             self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
             number = link.take_number(self)
             self.link = link
@@ -347,9 +377,26 @@ class Session:
         self.link = None
         self.core.detached(why)
         self._start_grace()
+        if self.open_on is not None and not self.is_suspended:
+            self._pause()
+            self.is_suspended = True
+            self.endpoint.session_suspended(self)
         self._notify()
         if retry:
             self.endpoint.place_soon(self)
+
+    def _pause(self) -> None:
+        """Streams stop; take note of when, unless they have stopped before."""
+        if self._paused_at is None:
+            self._paused_at = trio.current_time()
+
+    def opened_on(self, link: LinkFacts) -> tuple[LinkFacts | None, bool, float | None]:
+        """Streams flow over *link*; return where they did before, whether the session was
+        suspended since, and when they stopped (Trio's clock).
+        """
+        before = (self.open_on, self.is_suspended, self._paused_at)
+        self.open_on, self.is_suspended, self._paused_at = link, False, None
+        return before
 
     def _leave_link(self, code: int, text: str) -> None:
         link, self.link = self.link, None

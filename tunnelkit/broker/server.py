@@ -21,8 +21,9 @@ from tunnelkit.addresses import Address, parse_address
 from tunnelkit.auth import KeyRing
 from tunnelkit.carriers import SYSTEM_NETWORK, Network, Pipe
 from tunnelkit.errors import ErrorCode, LinkError, RemoteProtocolError
+from tunnelkit.events import Event
 from tunnelkit.handshake import Accepting, Dialing
-from tunnelkit.host import LinkHost
+from tunnelkit.host import LinkHost, links_snapshot
 from tunnelkit.link import Link
 from tunnelkit.pump import Pump, Timer, acquire_pump, release_pump
 from tunnelkit.wire.frames import FrameType, Role, Value, decode_fields
@@ -105,6 +106,7 @@ class Broker(LinkHost[SwitchLink]):
         assert peer is not None  # a link that is up knows its peer
         assert peer.capability is not None  # the accepting side was shown a token
         self.links.add(link)
+        self.tell_up(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
         self.on_change()
 
@@ -112,11 +114,17 @@ class Broker(LinkHost[SwitchLink]):
         assert isinstance(link, SwitchLink)  # `make_link` makes no other
         self.forget_link(link)
         self.links.discard(link)
+        self.tell_down(link, error)
         self._do(self.registry.link_down(link))
         self.on_change()
 
     def health_changed(self, link: Link) -> None:
-        """The endpoints notice by themselves."""
+        """Nothing to do but to tell: the endpoints notice by themselves."""
+        assert isinstance(link, SwitchLink)  # `make_link` makes no other
+        self.tell_health(link)
+
+    def snapshot(self) -> list[Event]:
+        return links_snapshot(sorted(self.links, key=lambda link: link.id))
 
     def stray_frame(
         self, link: Link, kind: int, flags: int, session: int, payload: memoryview
@@ -135,7 +143,8 @@ class Broker(LinkHost[SwitchLink]):
                 assert isinstance(code, int)  # the field table says so
                 self._do(self.registry.detached(link, session, code, str(text)))
             case FrameType.GO_AWAY:
-                pass
+                assert isinstance(link, SwitchLink)  # `make_link` makes no other
+                self.tell_leaving(link, values)
             case _:
                 raise RemoteProtocolError(f"{kind.name} to a broker")
 

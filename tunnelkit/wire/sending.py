@@ -80,11 +80,14 @@ class Sender:
         "bytes_out",
         "generation",
         "is_established",
+        "is_held",
+        "joined_at",
         "last_reset",
         "number",
         "outlet",
         "peer_generation",
         "received",
+        "replay_bytes",
         "replayed_bytes",
         "streams",
         "unacknowledged",
@@ -100,6 +103,10 @@ class Sender:
         self.attachment = Attachment.DETACHED
         self.is_established = False
         self._is_closing = False
+        self.is_held = False
+        """Whether what went out on the attachment before is still waited for."""
+        self.joined_at = 0
+        """What the peer had received when this attachment was made."""
         self.outlet: Outlet | None = None
         self.number = 0
         self.generation = 0
@@ -124,6 +131,8 @@ class Sender:
         self._dirty_windows: list[StreamCore] = []
         # counters, read when somebody asks
         self.bytes_out = 0
+        self.replay_bytes = 0
+        """What the last attachment had to send again; may still be under way."""
         self.replayed_bytes = 0
         self.last_reset: tuple[int, str, bool] | None = None
         """Code and text of the last stream that was reset, and whether the peer did it."""
@@ -134,12 +143,22 @@ class Sender:
 
     # --- attachment -------------------------------------------------------------------------
 
-    def attach(self, outlet: Outlet, number: int) -> None:
-        """Begin to attach over *outlet* under a link-local *number*; replaces an earlier one."""
+    def take_generation(self) -> int:
+        """Count an attempt to attach; return its generation."""
+        self.generation += 1
+        return self.generation
+
+    def attach(self, outlet: Outlet, number: int, *, is_counted: bool = False) -> None:
+        """Begin to attach over *outlet* under a link-local *number*; replaces an earlier one.
+
+        Args:
+            is_counted: whether the attempt has its generation already (`take_generation`).
+        """
         self._move(Input.ATTACH)
         self.outlet = outlet
         self.number = number
-        self.generation += 1
+        if not is_counted:
+            self.take_generation()
 
     def attached(self, generation: int, received: int, cap: int) -> None:
         """The peer is there: it is at *generation* and has received up to number *received*.
@@ -149,28 +168,61 @@ class Sender:
         """
         self.check_peer(generation, received)
         self._move(Input.GOT_ATTACHED)
+        self._join(generation, received, cap)
+
+    def moved(
+        self, outlet: Outlet, number: int, generation: int, received: int, cap: int, *, hold: bool
+    ) -> None:
+        """The peer is there on another attachment too; from now on this one is used.
+
+        `check_peer` has found the numbers possible.
+
+        Args:
+            hold: wait with new frames until what went out on the earlier attachment has arrived
+                there; `release` ends the wait by a replay.
+        """
+        self._move(Input.MOVE)
+        self.outlet = outlet
+        self.number = number
+        self.is_held = hold
+        self._join(generation, received, cap)
+
+    def _join(self, generation: int, received: int, cap: int) -> None:
         self.peer_generation = generation
         self.limit(cap)
         self._forget_acknowledged(received)
+        self.joined_at = received
         self._replay_next = self._acknowledged + 1
         self._replay_unacked = 0
+        self.replay_bytes = self.unacknowledged - len(self._kept) * _OVERHEAD
         self.ack_due = True
         if self.outlet is not None:
             self.outlet.want_state(self)
         self.resume()
 
-    def check_peer(self, generation: int, received: int) -> None:
-        """Raise SessionError if the peer cannot rightly be at these numbers."""
+    def release(self) -> None:
+        """Wait no longer for what went out on the earlier attachment: send it again here."""
+        self.is_held = False
+        self.resume()
+
+    def check_peer(self, generation: int, received: int, floor: int | None = None) -> None:
+        """Raise SessionError if the peer cannot rightly be at these numbers.
+
+        Args:
+            floor: what the peer had surely received when it said so; all that it acknowledged,
+                unless the session went on meanwhile.
+        """
         if generation <= self.peer_generation:
             raise SessionError(
                 ErrorCode.STALE_GENERATION,
                 f"attach with generation {generation} after {self.peer_generation}",
             )
-        if not self._acknowledged <= received < self._next_sequence:
+        least = self._acknowledged if floor is None else floor
+        if not least <= received < self._next_sequence:
             raise SessionError(
                 ErrorCode.STATE_LOST,
                 f"the peer says it received up to {received}, "
-                f"possible is {self._acknowledged} to {self._next_sequence - 1}",
+                f"possible is {least} to {self._next_sequence - 1}",
             )
 
     def detached(self, why: Input = Input.LINK_LOST) -> None:
@@ -178,6 +230,7 @@ class Sender:
         self._move(why)
         self.outlet = None
         self.number = 0
+        self.is_held = False
 
     def limit(self, cap: int) -> None:
         """Take the smallest cap of the path, bytes."""
@@ -309,7 +362,7 @@ class Sender:
         assert outlet is not None  # `resume` checked it
         number = SESSION_FIELD.pack(self.number)
         while self._replay_next < self._next_sequence:
-            if not outlet.is_clear or self._replay_unacked >= self._cap:
+            if self.is_held or not outlet.is_clear or self._replay_unacked >= self._cap:
                 return False
             cost, first, second = self._kept[self._replay_next - self._acknowledged - 1]
             outlet.write(first[:4] + number + first[8:], second)
@@ -317,6 +370,7 @@ class Sender:
             self._replay_unacked += cost
             self._replay_next += 1
         self._replay_next = 0
+        self.is_held = False
         for stream in self.streams.values():
             if stream.window.granted > limits.INITIAL_STREAM_WINDOW_BYTES:
                 self.announce_window(stream)
