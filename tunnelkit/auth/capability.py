@@ -30,18 +30,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable
-from typing import Literal, TypeVar
+from collections.abc import Iterable
 
 import attrs
-import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..errors import AuthenticationError, ConfigurationError, ErrorCode
 from ..limits import MAX_TOKEN_BYTES
-from .encoding import decode_base64url
-from .keys import KEY_BYTES, Jwk, KeyRing, jwk_of, key_id, public_key_from_jwk
+from .jws import Header, check_signature, sign_object, split_object, untrusted
+from .keys import KEY_BYTES, Jwk, KeyRing, RingKey, jwk_of, key_id, public_key_from_jwk
 
 __all__ = [
     "CLOCK_LEEWAY_SECONDS",
@@ -64,7 +62,7 @@ MAX_PATTERNS = 64
 """Patterns in `peers`, and in `targets`.  Bounds the work of one permission check."""
 
 MAX_LIFETIME_SECONDS = 366 * 86400
-"""Longest life that `mint` gives, in seconds.  There is no revocation but expiry and the ring."""
+"""Longest life that `mint` gives, in seconds: nobody has to remember a revocation for longer."""
 
 CLOCK_LEEWAY_SECONDS = 60
 """Seconds by which a token may seem to come from the future: clocks of two machines differ.  Expiry
@@ -75,14 +73,6 @@ TOKEN_TYPE = "tk-cap+jwt"
 _NAME = re.compile(rf"[A-Za-z0-9._/:@+-]{{1,{MAX_TEXT_CHARS}}}")
 _NAME_PATTERN = re.compile(rf"[A-Za-z0-9._/:@+*-]{{1,{MAX_TEXT_CHARS}}}")
 _TARGET = re.compile(rf"[!-~]{{1,{MAX_TEXT_CHARS}}}")
-_JWS = jwt.PyJWS(algorithms=["EdDSA"])
-_T = TypeVar("_T")
-
-
-class _Header(msgspec.Struct, forbid_unknown_fields=True):
-    alg: Literal["EdDSA"]
-    typ: Literal["tk-cap+jwt"]
-    kid: str
 
 
 class _Confirmation(msgspec.Struct):
@@ -118,6 +108,8 @@ class Capability:
     environment: str
     token_id: str
     issuer_key_id: str
+    issued_at: int = 0
+    """Unix seconds."""
     is_caller: bool = False
     """Whether its holder only begins sessions, in as many processes at once as it likes."""
 
@@ -185,7 +177,7 @@ def mint(
         _capability(payload, kid)
     except ValueError as error:
         raise ConfigurationError(f"cannot sign this token: {error}") from None
-    token = _JWS.encode(payload, signing_key, "EdDSA", {"typ": TOKEN_TYPE, "kid": kid})
+    token = sign_object(payload, TOKEN_TYPE, signing_key)
     if len(token) > MAX_TOKEN_BYTES:
         raise ConfigurationError(
             f"the token would have {len(token)} bytes, more than {MAX_TOKEN_BYTES}: "
@@ -197,26 +189,37 @@ def mint(
 def verify(token: str | bytes, ring: KeyRing, now: float) -> Capability:
     """Return what *token* grants at *now*, in unix seconds.
 
-    The caller still has to ask the holder for a proof (`tunnelkit.auth.verify_signature`).
+    It expires when the ring's belief in its issuer's key does, if that is earlier.  The caller
+    still has to ask the holder for a proof (`tunnelkit.auth.verify_signature`).
 
     Raises:
         AuthenticationError: `ErrorCode.TOKEN_EXPIRED`, or `ErrorCode.UNAUTHENTICATED` for whatever
             else is wrong.  Nothing else is raised, whatever the bytes.
     """
     text, header, payload = _split(token)
-    key = ring.find(header.kid)
+    key = ring.get(header.kid)
     if key is None:
         raise AuthenticationError(
             "the token is signed by a key that is not in the key ring: take a token of a known "
             "issuer, or add the issuer's public key to the ring"
         )
-    try:
-        _JWS.decode(text, key, algorithms=["EdDSA"])
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        raise AuthenticationError("the token's signature is wrong") from None
-    capability = _untrusted("claims", lambda: _capability(payload, header.kid))
+    check_signature(text, key.public, "token")
+    capability = untrusted("token", "claims", lambda: _capability(payload, header.kid))
     capability.check_time(now)
+    _check_issuer(key, now)
+    if key.expires_at and key.expires_at < capability.expires_at:
+        return attrs.evolve(capability, expires_at=key.expires_at)
     return capability
+
+
+def _check_issuer(key: RingKey, now: float) -> None:
+    if key.has_expired(now):
+        raise AuthenticationError(
+            "the token is signed by an issuer's key that has been replaced: get a new one",
+            ErrorCode.TOKEN_EXPIRED,
+        )
+    if not key.is_believed(now):
+        raise AuthenticationError("the token is signed by a key that the ring does not believe yet")
 
 
 def read_unverified(token: str | bytes) -> Capability:
@@ -226,7 +229,7 @@ def read_unverified(token: str | bytes) -> Capability:
         AuthenticationError: it is malformed.
     """
     _text, header, payload = _split(token)
-    return _untrusted("claims", lambda: _capability(payload, header.kid))
+    return untrusted("token", "claims", lambda: _capability(payload, header.kid))
 
 
 def may_meet(a: Capability, b: Capability) -> bool:
@@ -264,31 +267,8 @@ def _any_matches(patterns: tuple[str, ...], text: str) -> bool:
     return any(matches(pattern, text) for pattern in patterns)
 
 
-def _untrusted(part: str, parse: Callable[[], _T]) -> _T:
-    """Run *parse*, and turn its failures into the one error that a token may cause."""
-    try:
-        return parse()
-    except msgspec.ValidationError as error:
-        raise AuthenticationError(f"the token's {part} are malformed: {_harmless(error)}") from None
-    except (ValueError, RecursionError):  # msgspec's and Unicode's errors are ValueErrors
-        raise AuthenticationError(f"the token's {part} are malformed") from None
-
-
-def _harmless(error: msgspec.ValidationError) -> str:
-    """Return where and what, without the sender's bytes (an unknown name would be quoted)."""
-    return re.sub(r"`[^`$]*`|'[^']*'", "it", str(error)).replace("\n", " ")[:100]
-
-
-def _split(token: str | bytes) -> tuple[str, _Header, bytes]:
-    """Return the token as text, its header and the bytes of its claims; no signature is checked."""
-    if len(token) > MAX_TOKEN_BYTES:
-        raise AuthenticationError(f"the token is larger than {MAX_TOKEN_BYTES} bytes")
-    try:
-        text = token if isinstance(token, str) else token.decode("ascii")
-        header, payload, _signature = map(decode_base64url, text.split("."))
-    except ValueError:
-        raise AuthenticationError("the token is not three base64url parts with dots") from None
-    return text, _untrusted("headers", lambda: msgspec.json.decode(header, type=_Header)), payload
+def _split(token: str | bytes) -> tuple[str, Header, bytes]:
+    return split_object(token, TOKEN_TYPE, "token", MAX_TOKEN_BYTES)
 
 
 def _capability(payload: bytes, issuer_key_id: str) -> Capability:
@@ -311,6 +291,7 @@ def _capability(payload: bytes, issuer_key_id: str) -> Capability:
         environment=claims.env,
         token_id=claims.jti,
         issuer_key_id=issuer_key_id,
+        issued_at=claims.iat,
         is_caller=claims.caller,
     )
 

@@ -1,6 +1,11 @@
 """Ed25519 keys: private ones in PEM files, public ones in a key ring.
 
 A key is named by its RFC 7638 thumbprint, so that the name cannot lie about the key.
+
+A ring may say from when and until when it believes a key, by the members ``nbf`` and ``exp`` of its
+JWK (unix seconds; RFC 7517 §4 allows members of one's own, and readers that do not know them ignore
+them).  That is how an issuer is replaced without a moment in which good tokens are refused: the new
+key is there before it signs, and the old one stays until what it has signed is renewed.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import attrs
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -28,6 +34,7 @@ from .files import read_file, read_secret_file, write_secret_file
 __all__ = [
     "Jwk",
     "KeyRing",
+    "RingKey",
     "generate_key",
     "is_weak_key",
     "jwk_of",
@@ -66,8 +73,42 @@ class Jwk(msgspec.Struct, omit_defaults=True):
     d: str = ""
 
 
+class _RingJwk(Jwk):
+    nbf: int = 0
+    exp: int = 0
+
+
 class _Jwks(msgspec.Struct):
-    keys: list[Jwk]
+    keys: list[_RingJwk]
+
+
+@attrs.frozen
+class RingKey:
+    """A public key on a ring, with the time in which it is believed."""
+
+    public: Ed25519PublicKey
+    not_before: int = 0
+    """Unix seconds; 0: always."""
+    expires_at: int = 0
+    """Unix seconds; 0: for ever."""
+
+    @property
+    def key_id(self) -> str:
+        """The name of the key."""
+        return key_id(self.raw)
+
+    @property
+    def raw(self) -> bytes:
+        """The key as 32 bytes."""
+        return self.public.public_bytes_raw()
+
+    def is_believed(self, now: float) -> bool:
+        """Whether *now*, in unix seconds, is in its time."""
+        return self.not_before <= now and not self.has_expired(now)
+
+    def has_expired(self, now: float) -> bool:
+        """Whether its time is over at *now*, in unix seconds."""
+        return self.expires_at != 0 and not now < self.expires_at
 
 
 def generate_key() -> Ed25519PrivateKey:
@@ -145,13 +186,18 @@ def load_private_key(path: str | Path) -> Ed25519PrivateKey:
 
 
 class KeyRing:
-    """The public keys whose signatures are believed, by key id.  Does not change once made."""
+    """The public keys whose signatures are believed, by key id.  Does not change once made.
 
-    def __init__(self, keys: Iterable[bytes | Ed25519PublicKey] = ()) -> None:
-        self._keys: dict[str, Ed25519PublicKey] = {}
-        for key in keys:
-            public = Ed25519PublicKey.from_public_bytes(key) if isinstance(key, bytes) else key
-            self._keys[key_id(public.public_bytes_raw())] = public
+    Args:
+        keys: the keys; one that is no `RingKey` is believed at all times.
+        source: the file that it was read from.
+    """
+
+    def __init__(
+        self, keys: Iterable[bytes | Ed25519PublicKey | RingKey] = (), source: str = ""
+    ) -> None:
+        self.source = source
+        self._keys = {key.key_id: key for key in map(_ring_key, keys)}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -164,21 +210,31 @@ class KeyRing:
         """The names of the keys, in the order in which they were given."""
         return tuple(self._keys)
 
-    def find(self, kid: str) -> Ed25519PublicKey | None:
-        """Return the key of this name, or None."""
+    @property
+    def keys(self) -> tuple[RingKey, ...]:
+        """The keys with their times."""
+        return tuple(self._keys.values())
+
+    def find(self, kid: str, now: float | None = None) -> Ed25519PublicKey | None:
+        """Return the key of this name, or None.
+
+        Args:
+            now: unix seconds; where it is given, a key that is not believed then is not found.
+        """
+        key = self._keys.get(kid)
+        return key.public if key is not None and (now is None or key.is_believed(now)) else None
+
+    def get(self, kid: str) -> RingKey | None:
+        """Return the key of this name with its times, or None."""
         return self._keys.get(kid)
 
     def raw_keys(self) -> list[bytes]:
         """Return the keys as 32 bytes each."""
-        return [key.public_bytes_raw() for key in self._keys.values()]
+        return [key.raw for key in self.keys]
 
     def to_jwks(self) -> str:
         """Return the ring as a JSON Web Key Set (RFC 7517 §5)."""
-        entries = [
-            {**jwk_of(raw), "kid": key_id(raw), "use": "sig", "alg": "EdDSA"}
-            for raw in self.raw_keys()
-        ]
-        return json.dumps({"keys": entries}, indent=2) + "\n"
+        return json.dumps({"keys": [_ring_jwk(key) for key in self.keys]}, indent=2) + "\n"
 
     @classmethod
     def from_jwks(cls, text: str | bytes, source: str = "key ring") -> KeyRing:
@@ -188,7 +244,7 @@ class KeyRing:
             ConfigurationError: it is not a set of public Ed25519 keys, or is empty.
         """
         try:
-            keys = [public_key_from_jwk(jwk) for jwk in msgspec.json.decode(text, type=_Jwks).keys]
+            keys = [_read_ring_key(jwk) for jwk in msgspec.json.decode(text, type=_Jwks).keys]
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"{source} is not a JSON Web Key Set of public Ed25519 keys: {error}"
@@ -204,4 +260,25 @@ class KeyRing:
         Raises:
             ConfigurationError: it cannot be read, or is not a set of public Ed25519 keys.
         """
-        return cls.from_jwks(read_file(path, "key ring"), f"key ring {path}")
+        ring = cls.from_jwks(read_file(path, "key ring"), f"key ring {path}")
+        ring.source = str(path)
+        return ring
+
+
+def _ring_key(key: bytes | Ed25519PublicKey | RingKey) -> RingKey:
+    if isinstance(key, RingKey):
+        return key
+    return RingKey(Ed25519PublicKey.from_public_bytes(key) if isinstance(key, bytes) else key)
+
+
+def _ring_jwk(key: RingKey) -> dict[str, str | int]:
+    times = {"nbf": key.not_before, "exp": key.expires_at}
+    members = {**jwk_of(key.raw), "kid": key.key_id, "use": "sig", "alg": "EdDSA"}
+    return {**members, **{name: time for name, time in times.items() if time}}
+
+
+def _read_ring_key(jwk: _RingJwk) -> RingKey:
+    raw = public_key_from_jwk(jwk)
+    if not (0 <= jwk.nbf < 1 << 53 and 0 <= jwk.exp < 1 << 53):
+        raise ValueError("nbf or exp of a key is not unix seconds")
+    return RingKey(Ed25519PublicKey.from_public_bytes(raw), jwk.nbf, jwk.exp)
