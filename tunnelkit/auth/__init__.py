@@ -19,6 +19,10 @@ Three proofs, each over a message of its own (`proof`):
 The broker asks `may_meet` of two capabilities; the exit, which trusts no broker, verifies the
 initiator's token with a ring of its own and asks `may_open` for each target.
 
+An issuer is replaced by a ring that believes the old key for some time beside the new one (`keys`,
+`rotation`).  What must not wait for its expiry is put on a revocation list (`revocation`), which
+everybody who has a ring is given; ring and list together are a `Trust` (`trust`).
+
 Nothing here reads the clock: times are arguments, in unix seconds.  Files of secrets have mode 0600
 and are refused otherwise.  `python -m tunnelkit.auth --help` makes keys and tokens from a shell.
 """
@@ -33,7 +37,7 @@ from .capability import (
     verify,
 )
 from .identity import Identity
-from .keys import KeyRing, generate_key, key_id, load_private_key, save_private_key
+from .keys import KeyRing, RingKey, generate_key, key_id, load_private_key, save_private_key
 from .proof import (
     INITIATOR,
     NO_SHARE,
@@ -43,13 +47,18 @@ from .proof import (
     attach_message,
     check_attach_mac,
     hello_message,
+    renew_message,
     session_open_message,
+    session_renew_message,
     sign,
     verify_signature,
 )
+from .revocation import MAX_REVOCATIONS_BYTES, RevocationList, Revoked
+from .trust import Trust
 
 __all__ = [
     "INITIATOR",
+    "MAX_REVOCATIONS_BYTES",
     "MAX_TOKEN_BYTES",
     "NO_SHARE",
     "RESPONDER",
@@ -57,6 +66,10 @@ __all__ = [
     "Exchange",
     "Identity",
     "KeyRing",
+    "RevocationList",
+    "Revoked",
+    "RingKey",
+    "Trust",
     "attach_mac",
     "attach_message",
     "check_attach_mac",
@@ -68,8 +81,10 @@ __all__ = [
     "may_open",
     "mint",
     "read_unverified",
+    "renew_message",
     "save_private_key",
     "session_open_message",
+    "session_renew_message",
     "sign",
     "verify",
     "verify_signature",

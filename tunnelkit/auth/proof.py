@@ -29,7 +29,9 @@ __all__ = [
     "attach_message",
     "check_attach_mac",
     "hello_message",
+    "renew_message",
     "session_open_message",
+    "session_renew_message",
     "sign",
     "verify_signature",
 ]
@@ -42,7 +44,9 @@ NO_SHARE = bytes(SHARE_BYTES)
 """Stands for the peer's share in the initiator's session-open message: it has not seen it yet."""
 
 _HELLO = b"tunnelkit/1 hello\0"
+_RENEW = b"tunnelkit/1 renew\0"
 _SESSION_OPEN = b"tunnelkit/1 session-open\0"
+_SESSION_RENEW = b"tunnelkit/1 session-renew\0"
 _ATTACH = b"tunnelkit/1 attach\0"
 _ATTACH_KEY = b"tunnelkit/1 attach"
 
@@ -82,9 +86,27 @@ def hello_message(
     Raises:
         LocalProtocolError: an argument has the wrong length.
     """
+    transcript = nonce_dialer, nonce_acceptor, instance_dialer, instance_acceptor
+    return _of_link(_HELLO, transcript, token)
+
+
+def renew_message(transcript: tuple[bytes, bytes, bytes, bytes], token: bytes) -> bytes:
+    """Return what the holder of *token* signs to go on under it, on a link that is up.
+
+    Args:
+        transcript: the nonces and instances of the link's hello, as `hello_message` takes them.
+
+    Raises:
+        LocalProtocolError: a part has the wrong length.
+    """
+    return _of_link(_RENEW, transcript, token)
+
+
+def _of_link(label: bytes, transcript: tuple[bytes, bytes, bytes, bytes], token: bytes) -> bytes:
+    nonce_dialer, nonce_acceptor, instance_dialer, instance_acceptor = transcript
     return b"".join(
         (
-            _HELLO,
+            label,
             _exactly(32, "a nonce", nonce_dialer),
             _exactly(32, "a nonce", nonce_acceptor),
             _exactly(16, "an instance", instance_dialer),
@@ -115,6 +137,26 @@ def session_open_message(
             _exactly(16, "a session id", session_id),
             _exactly(SHARE_BYTES, "a share", share),
             _exactly(SHARE_BYTES, "a share", peer_share),
+            hashlib.sha256(token).digest(),
+        )
+    )
+
+
+def session_renew_message(role: int, session_id: bytes, token: bytes) -> bytes:
+    """Return what an end signs to go on in a session under another token.
+
+    Args:
+        role: `INITIATOR` or `RESPONDER`: that of the one who signs.
+        session_id: 16 bytes.
+
+    Raises:
+        LocalProtocolError: an argument has the wrong length or value.
+    """
+    return b"".join(
+        (
+            _SESSION_RENEW,
+            _role(role),
+            _exactly(16, "a session id", session_id),
             hashlib.sha256(token).digest(),
         )
     )
