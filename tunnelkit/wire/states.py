@@ -108,6 +108,7 @@ class Input(Enum):
     GOT_ATTACHED = "<attached>"
     GOT_DETACHED = "<detached>"
     LINK_LOST = "link-lost"
+    MOVE = "move"
     FINISH = "finish"
     # stream
     SEND_OPENED = "opened"
@@ -133,6 +134,7 @@ ATTACHMENT: Final[Mapping[tuple[Attachment, Input], Attachment]] = {
     (Attachment.ATTACHING, Input.LINK_LOST): Attachment.DETACHED,
     (Attachment.ATTACHING, Input.FINISH): Attachment.ENDED,
     (Attachment.ATTACHED, Input.ATTACH): Attachment.ATTACHING,
+    (Attachment.ATTACHED, Input.MOVE): Attachment.ATTACHED,
     (Attachment.ATTACHED, Input.GOT_DETACHED): Attachment.DETACHED,
     (Attachment.ATTACHED, Input.LINK_LOST): Attachment.DETACHED,
     (Attachment.ATTACHED, Input.FINISH): Attachment.ENDED,

@@ -65,6 +65,9 @@ ATTACHMENT_CALLS: dict[str, Callable[[Side], None]] = {
     "<attached>": lambda side: side.core.attached(side.core.peer_generation + 1, 0, 1 << 20),
     "<detached>": lambda side: side.core.detached(Input.GOT_DETACHED),
     "link-lost": lambda side: side.core.detached(Input.LINK_LOST),
+    "move": lambda side: side.core.moved(
+        FakeOutlet(), 3, side.core.peer_generation + 1, 0, 1 << 20, hold=False
+    ),
     "finish": lambda side: side.core.end(0, ""),
 }
 ATTACHMENT_PATHS = {
