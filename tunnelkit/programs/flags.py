@@ -192,15 +192,27 @@ class Flags:
         program: its name, without ``.py``.
         about: what it does, one paragraph.
         example: a whole command line or a few, that work as they stand.
+        command: how it is started, where it is not ``PROGRAM.py``.
+        general: the end of the help, where the program is not one that runs until it is stopped.
     """
 
-    def __init__(self, program: str, about: str, *, example: str, exits: str = "") -> None:
+    def __init__(
+        self,
+        program: str,
+        about: str,
+        *,
+        example: str,
+        exits: str = "",
+        command: str = "",
+        general: str = "",
+    ) -> None:
         self.program = program
+        self._operands: list[tuple[str, str]] = []
         self._settings: list[_Setting] = []
         self._parser = _Parser(
-            prog=f"{program}.py",
+            prog=command or f"{program}.py",
             description=about,
-            epilog=f"example:\n{_indented(example)}\n\n{_GENERAL_HELP}{exits}",
+            epilog=f"example:\n{_indented(example)}\n\n{general or _GENERAL_HELP}{exits}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
@@ -232,10 +244,16 @@ class Flags:
             help=text.replace("%", "%%"),
         )
 
-    def add_switch(self, flag: str, *, help: str) -> None:
+    def add_switch(self, flag: str, *, help: str, short: str = "") -> None:
         """Add a flag without a value: on or off."""
         self._settings.append(_Setting(flag, text_of, False, False, False, True))
-        self._parser.add_argument(flag, action="store_const", const=True, help=help)
+        names = [short, flag] if short else [flag]
+        self._parser.add_argument(*names, action="store_const", const=True, help=help)
+
+    def add_operand(self, name: str, *, help: str, metavar: str) -> None:
+        """Add what has to stand in the command line without a flag; no variable stands for it."""
+        self._operands.append((name, metavar))
+        self._parser.add_argument(name, metavar=metavar, help=help.replace("%", "%%"))
 
     def add_common(self, drain_seconds: float) -> None:
         """Add what every program has: admin socket, drain time, logs."""
@@ -277,6 +295,8 @@ class Flags:
         """
         given = self._parser.parse_args(arguments)
         values = argparse.Namespace()
+        for name, metavar in self._operands:
+            setattr(values, name, text_of(getattr(given, name), metavar))
         for setting in self._settings:
             setattr(
                 values, setting.name, _value(setting, getattr(given, setting.name), environment)
