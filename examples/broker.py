@@ -18,7 +18,7 @@ if __name__ == "__main__":
 from tunnelkit import limits
 from tunnelkit.broker import open_broker
 from tunnelkit.broker.methods import broker_methods
-from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
 
@@ -85,9 +85,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
             grace_seconds=options.grace_seconds,
             network=network,
         ) as broker:
-            watch = Watch(lambda: broker.links)
-            broker.on_change = watch.look
-            async with running.admin(broker_methods(broker, watch.since)):
+            log_events(broker)
+            async with running.admin(broker_methods(broker)):
                 running.ready(links=[listener.address for listener in broker.listeners])
                 await running.wait_stop()
                 await broker.drain(running.drain_seconds, quiet=QUIET_SECONDS)

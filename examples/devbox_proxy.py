@@ -15,7 +15,7 @@ if __name__ == "__main__":
 from tunnelkit import limits
 from tunnelkit.devbox import open_devbox
 from tunnelkit.devbox.methods import devbox_methods
-from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
@@ -71,8 +71,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
             grace_seconds=options.grace_seconds,
             network=network,
         ) as devbox:
-            watch = Watch.of_endpoint(devbox.endpoint, running.displaced)
-            async with running.admin(devbox_methods(devbox, watch.since)):
+            log_events(devbox.endpoint, running.displaced)
+            async with running.admin(devbox_methods(devbox)):
                 running.ready(links=[door.address for door in devbox.endpoint.listeners])
                 await running.wait_stop()
                 await devbox.server.drain(running.drain_seconds)

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from tunnelkit import limits
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.programs import Flags, Plan, Running, Watch, run_program
+from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
@@ -112,10 +112,10 @@ def make_plan(options: argparse.Namespace) -> Plan:
             grace_seconds=options.grace_seconds,
             network=network,
         ) as sidecar:
-            watch = Watch.of_endpoint(sidecar.endpoint, running.displaced)
+            log_events(sidecar.endpoint, running.displaced)
             for name, value in intercepts.items():
                 sidecar.set_intercept(name, value)
-            async with running.admin(sidecar_methods(sidecar, watch.since)):
+            async with running.admin(sidecar_methods(sidecar)):
                 doors = [(name, made.listener) for name, made in sidecar.ports.items()]
                 running.ready(
                     links=[door.address for door in sidecar.endpoint.listeners],

@@ -259,11 +259,9 @@ class Endpoint(LinkHost[Link]):
         self.tell_down(link, error, will_retry=link.is_dialer and not is_final(error))
         for subject in peers:
             self._tell_left(link, subject)
-        self.on_change()
 
     def health_changed(self, link: Link) -> None:
         self.tell_health(link)
-        self.on_change()
         self._place_all()
 
     def stray_frame(
@@ -362,7 +360,6 @@ class Endpoint(LinkHost[Link]):
             self.roster.left(link, subject, instance)
             self._tell_left(link, subject)
         self._place_all()
-        self.on_change()
 
     def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
         code, text = _int(values["code"]), str(values["text"])
@@ -404,7 +401,6 @@ class Endpoint(LinkHost[Link]):
         for link in list(self.links):
             if link.is_dialer and link.state is LinkState.LEAVING and not link.users:
                 link.close(LinkError(f"left {link.pipe.description}, as the peer asked"))
-        self.on_change()
 
     def _choose(self, session: Session) -> Link | None:
         return self.roster.choose(
@@ -419,7 +415,6 @@ class Endpoint(LinkHost[Link]):
         if session.link is not None:
             session.peer_instance = self.roster.instance_of(session.link, session.peer)
             self._tell_open(session, session.link)
-        self.on_change()
 
     def _arrived(self, link: Link, subject: str, instance: bytes) -> None:
         """A peer can be reached; if it is a new process, the sessions with the old one end."""
@@ -446,7 +441,6 @@ class Endpoint(LinkHost[Link]):
         if self.events.is_heard and error is not None:
             facts = session.facts
             self.events.tell(SessionEnded(session=facts, code=error.code, why=error.text))
-        self.on_change()
 
     def stream_offered(self, session: Session, stream: StreamCore) -> None:
         """Check what the peer may open, then let `on_stream` decide."""

@@ -71,7 +71,6 @@ class LinkHost(ABC, Generic[L]):
         self.instance = new_instance()
         self.listeners: list[Listener] = []
         self.events = EventHub()
-        self.on_change: Callable[[], None] = lambda: None
         self._ping_seconds = ping_seconds
         self._told_at = float("-inf")
         self._turned_away = 0

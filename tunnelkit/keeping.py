@@ -33,7 +33,7 @@ class SessionKeeper:
     """Keeps one session with each peer that a source wants.
 
     Args:
-        endpoint: whose sessions; its changes are listened to, beside whoever does so already.
+        endpoint: whose sessions; its events are listened to.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -47,13 +47,7 @@ class SessionKeeper:
         self._failures: Counter[str] = Counter()
         self._resting: dict[str, Timer] = {}
         self._is_closed = False
-        before = endpoint.on_change
-
-        def changed() -> None:
-            before()
-            self._changed()
-
-        endpoint.on_change = changed
+        endpoint.events.add(lambda event: self._changed())
 
     def check_may_meet(self, peer: str) -> None:
         """Raise ConfigurationError if this endpoint's own token does not let it meet *peer*."""

@@ -7,7 +7,6 @@ Nothing here tells a secret: no token, no key, and of a session id only the begi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 
 from tunnelkit._version import __version__
 from tunnelkit.admin import Method
@@ -19,8 +18,8 @@ from tunnelkit.session import Session
 __all__ = ["endpoint_status", "link_status", "program_methods", "session_status"]
 
 
-def link_status(link: Link, since: float | None = None) -> dict[str, object]:
-    """Describe a link; *since* is when it came up, unix seconds."""
+def link_status(link: Link) -> dict[str, object]:
+    """Describe a link."""
     peer, trip = link.peer, link.round_trip_seconds
     return {
         "address": link.pipe.description,
@@ -33,7 +32,7 @@ def link_status(link: Link, since: float | None = None) -> dict[str, object]:
         "round_trip_ms": round(trip * 1000, 3) if trip is not None else None,
         "bytes_in": link.bytes_in,
         "bytes_out": link.bytes_out,
-        "since": since,
+        "since": link.since,
     }
 
 
@@ -68,21 +67,16 @@ def reset_text(session: Session) -> str:
     return f"{text or 'no reason given'} [{code_name(code)}] by {side}"
 
 
-def endpoint_status(endpoint: Endpoint, since: Mapping[Link, float]) -> dict[str, object]:
+def endpoint_status(endpoint: Endpoint) -> dict[str, object]:
     """Describe an endpoint: who it is, whom it reaches, its links and sessions."""
     return {
         "subject": endpoint.subject,
         "token_expires": endpoint.identity.claims.expires_at,
         "peers": sorted(endpoint.peers()),
-        "links": links_status(endpoint.links, since),
+        "links": [link_status(link) for link in endpoint.links],
         "failing": {str(address): text for address, text in endpoint.dial_errors.items()},
         "sessions": [session_status(session) for session in endpoint.sessions.values()],
     }
-
-
-def links_status(links: Iterable[Link], since: Mapping[Link, float]) -> list[dict[str, object]]:
-    """Describe links."""
-    return [link_status(link, since.get(link)) for link in links]
 
 
 def program_methods(program: str) -> dict[str, Method]:

@@ -94,6 +94,6 @@ async def test_every_member_of_a_status_is_explained(autojump_clock: MockClock) 
         open_endpoint(away, ring, dial=["memory://home:7"], network=host) as endpoint,
     ):
         session = await endpoint.open_session("home")
-        members = {*endpoint_status(endpoint, {}), *session_status(session)}
+        members = {*endpoint_status(endpoint), *session_status(session)}
         members |= set(link_status(endpoint.links[0]))
     assert members <= set(re.findall(r"`(\w+)`", (REFERENCE / "admin.md").read_text()))

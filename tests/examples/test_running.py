@@ -321,7 +321,7 @@ async def test_json_logs_are_one_object_a_line(programs: Programs) -> None:
     await devbox.wait_log("is up")
     assert await devbox.end() == 0
     entries = [json.loads(line) for line in devbox.log.splitlines()]
-    assert any(entry.get("event") == "link up" for entry in entries)
+    assert any(entry.get("event") == "link-up" for entry in entries)
     assert all(entry["level"] in ("info", "warning") for entry in entries)
 
 

@@ -500,7 +500,7 @@ async def test_links_and_peers_can_be_watched(autojump_clock: MockClock) -> None
     world = World()
     async with world.endpoint("bob", listens=True) as bob:
         changes: list[tuple[int, int]] = []
-        bob.on_change = lambda: changes.append((len(bob.links), len(bob.sessions)))
+        bob.events.add(lambda event: changes.append((len(bob.links), len(bob.sessions))))
         async with world.endpoint("alice", dial=bob.addresses) as alice:
             await alice.open_session("bob")
             assert bob.peers() == {"alice"}

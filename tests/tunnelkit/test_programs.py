@@ -14,7 +14,15 @@ import trio
 from tests.tunnelkit.pairs import open_pair, open_world, wait_until
 from tunnelkit.addresses import Address
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.programs import Exit, Flags, Plan, Running, Watch, configure_logging, run_program
+from tunnelkit.programs import (
+    Exit,
+    Flags,
+    Plan,
+    Running,
+    configure_logging,
+    log_events,
+    run_program,
+)
 from tunnelkit.programs.flags import existing_name, named, seconds, variable_of, whole_number
 
 
@@ -129,14 +137,12 @@ def test_log_below_the_level_is_left_out() -> None:
     assert stream.getvalue() == ""
 
 
-# --- the watch ------------------------------------------------------------------------------
+# --- events in the log ----------------------------------------------------------------------
 
 
-async def test_watch_tells_links_and_sessions(log: io.StringIO, autojump_clock: object) -> None:
+async def test_log_tells_links_and_sessions(log: io.StringIO, autojump_clock: object) -> None:
     async with open_world() as world, open_pair(world) as pair:
-        watch = Watch.of_endpoint(pair.alice, lambda text: None)
-        watch.look()
-        assert set(watch.since) == set(pair.alice.links)
+        log_events(pair.alice)
         await pair.session.aclose()
     text = log.getvalue()
     assert "link to bob at memory://bob" in text
@@ -144,23 +150,23 @@ async def test_watch_tells_links_and_sessions(log: io.StringIO, autojump_clock: 
     assert "session with bob ended" in text
 
 
-async def test_watch_leaves_the_first_listener_in_place(autojump_clock: object) -> None:
-    called = []
+async def test_log_line_of_an_event_has_its_members(autojump_clock: object) -> None:
+    stream = io.StringIO()
+    configure_logging("json", "info", stream)
     async with open_world() as world, open_pair(world) as pair:
-        pair.alice.on_change = lambda: called.append(1)
-        Watch.of_endpoint(pair.alice, lambda text: None)
-        pair.alice.on_change()
-    assert called
+        log_events(pair.alice)
+    entry = json.loads(stream.getvalue().splitlines()[0])
+    assert (entry["event"], entry["link"]["peer"]) == ("link-up", "bob")
 
 
-async def test_watch_notices_that_another_process_took_over(autojump_clock: object) -> None:
+async def test_program_is_told_that_another_process_took_over(autojump_clock: object) -> None:
     reasons: list[str] = []
     async with (
         open_world() as world,
         world.broker() as address,
         world.endpoint("alice", dial=[address]) as first,
     ):
-        Watch.of_endpoint(first, reasons.append)
+        log_events(first, reasons.append)
         await wait_until(lambda: first.links)
         async with world.endpoint("alice", dial=[address]):
             await wait_until(lambda: reasons)

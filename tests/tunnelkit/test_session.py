@@ -163,7 +163,7 @@ async def test_endpoint_tells_that_a_link_is_suspect(autojump_clock: MockClock) 
     async with pair_on(network) as pair:
         healths: list[Health] = []
         (link,) = pair.alice.links
-        pair.alice.on_change = lambda: healths.append(link.health)
+        pair.alice.events.add(lambda event: healths.append(link.health))
         network.cut("alice", "bob", how="silent")
         await trio.sleep(2 * limits.DEFAULT_PING_SECONDS)
         assert set(healths) == {Health.SUSPECT}

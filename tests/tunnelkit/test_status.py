@@ -25,9 +25,9 @@ async def test_link_tells_its_peer_and_its_traffic(autojump_clock: object) -> No
     async with open_world() as world, open_pair(world) as pair:
         (link,) = pair.alice.links
         await wait_until(lambda: link.round_trip_seconds is not None)
-        status = link_status(link, since=12.5)
+        status = link_status(link)
     assert (status["peer"], status["is_broker"], status["dialled"]) == ("bob", False, True)
-    assert status["since"] == 12.5
+    assert isinstance(status["since"], float)
     assert isinstance(status["bytes_in"], int)
     assert status["bytes_in"] > 0
 
@@ -47,7 +47,7 @@ async def test_session_counts_its_streams_and_bytes(autojump_clock: object) -> N
 
 async def test_status_is_json_and_tells_no_secret(autojump_clock: object) -> None:
     async with open_world() as world, open_pair(world) as pair:
-        text = json.dumps(endpoint_status(pair.alice, {}))
+        text = json.dumps(endpoint_status(pair.alice))
         assert pair.alice.identity.token not in text
         assert pair.session.session_id.hex() not in text
     assert json.loads(text)["peers"] == ["bob"]
@@ -58,7 +58,7 @@ async def test_failing_address_is_told_with_its_reason(autojump_clock: object) -
         nowhere = Address("memory", "nowhere", 1)
         async with world.endpoint("alice", dial=[nowhere]) as alice:
             await wait_until(lambda: alice.dial_errors)
-            status = endpoint_status(alice, {})
+            status = endpoint_status(alice)
     assert list(status["failing"]) == ["memory://nowhere:1"]  # type: ignore[call-overload]
 
 
@@ -73,7 +73,7 @@ async def test_version_names_program_and_process() -> None:
 
 async def test_broker_tells_its_budget(tmp_path: Path) -> None:
     async with open_broker(RING, listen=[Address("tcp", "127.0.0.1")]) as broker:
-        status = broker_status(broker, {})
+        status = broker_status(broker)
     assert status["links"] == []
     assert status["broker"] == {
         "sessions_joined": 0,
@@ -86,7 +86,7 @@ async def test_broker_tells_its_budget(tmp_path: Path) -> None:
 async def test_devbox_tells_its_targets() -> None:
     targets = {"web": Address("tcp", "127.0.0.1", 8080)}
     async with open_devbox(make_identity("laptop"), RING, targets=targets) as devbox:
-        status = devbox_status(devbox, {})
+        status = devbox_status(devbox)
     assert status["targets"] == {
         "names": {"web": "127.0.0.1:8080"},
         "open": 0,
@@ -101,7 +101,7 @@ def port_spec() -> PortSpec:
 
 async def test_intercept_is_set_listed_and_cleared() -> None:
     async with open_sidecar(make_identity("sidecar"), RING, ports=[port_spec()]) as sidecar:
-        methods = sidecar_methods(sidecar, {})
+        methods = sidecar_methods(sidecar)
         made = await methods["intercept.set"]("web", "laptop", fail_open=False)
         listed = await methods["intercept.list"]()
         cleared = await methods["intercept.clear"]("web")
@@ -119,13 +119,13 @@ async def test_intercept_is_set_listed_and_cleared() -> None:
 async def test_intercept_of_an_unknown_port_is_refused(method: str, arguments: list[str]) -> None:
     async with open_sidecar(make_identity("sidecar"), RING, ports=[port_spec()]) as sidecar:
         with pytest.raises(ConfigurationError, match="there is no port 'api'; the ports are: web"):
-            await sidecar_methods(sidecar, {})[method](*arguments)
+            await sidecar_methods(sidecar)[method](*arguments)
 
 
 async def test_status_of_a_draining_sidecar_has_no_listener() -> None:
     async with open_sidecar(make_identity("sidecar"), RING, ports=[port_spec()]) as sidecar:
         assert isinstance(sidecar, Sidecar)
         await sidecar.drain(0)
-        status = await sidecar_methods(sidecar, {})["status"]()
+        status = await sidecar_methods(sidecar)["status"]()
     assert isinstance(status, dict)
     assert status["ports"][0]["listen"] == ""

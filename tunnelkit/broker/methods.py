@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tunnelkit.admin import Method
-from tunnelkit.link import Link
-from tunnelkit.status import links_status, program_methods
+from tunnelkit.status import link_status, program_methods
 
 from .server import Broker
 
 __all__ = ["broker_methods", "broker_status"]
 
 
-def broker_status(broker: Broker, since: Mapping[Link, float]) -> dict[str, object]:
+def broker_status(broker: Broker) -> dict[str, object]:
     """Describe a broker: its links, and how much of its budget is in use."""
     registry = broker.registry
     return {
         "program": "broker",
-        "links": links_status(broker.links, since),
+        "links": [link_status(link) for link in broker.links],
         "broker": {
             "sessions_joined": registry.joined_count,
             "sessions_waiting": registry.session_count - registry.joined_count,
@@ -28,10 +25,10 @@ def broker_status(broker: Broker, since: Mapping[Link, float]) -> dict[str, obje
     }
 
 
-def broker_methods(broker: Broker, since: Mapping[Link, float]) -> dict[str, Method]:
+def broker_methods(broker: Broker) -> dict[str, Method]:
     """Return the methods of a broker's admin socket."""
 
     async def status() -> dict[str, object]:
-        return broker_status(broker, since)
+        return broker_status(broker)
 
     return {**program_methods("broker"), "status": status}

@@ -108,7 +108,6 @@ class Broker(LinkHost[SwitchLink]):
         self.links.add(link)
         self.tell_up(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
-        self.on_change()
 
     def link_closed(self, link: Link, error: LinkError) -> None:
         assert isinstance(link, SwitchLink)  # `make_link` makes no other
@@ -116,7 +115,6 @@ class Broker(LinkHost[SwitchLink]):
         self.links.discard(link)
         self.tell_down(link, error)
         self._do(self.registry.link_down(link))
-        self.on_change()
 
     def health_changed(self, link: Link) -> None:
         """Nothing to do but to tell: the endpoints notice by themselves."""

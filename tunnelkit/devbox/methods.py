@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tunnelkit.admin import Method
-from tunnelkit.link import Link
 from tunnelkit.status import endpoint_status, program_methods
 
 from . import Devbox
@@ -13,12 +10,12 @@ from . import Devbox
 __all__ = ["devbox_methods", "devbox_status"]
 
 
-def devbox_status(devbox: Devbox, since: Mapping[Link, float]) -> dict[str, object]:
+def devbox_status(devbox: Devbox) -> dict[str, object]:
     """Describe a devbox: its endpoint, its targets, and what it served."""
     server = devbox.server
     return {
         "program": "devbox_proxy",
-        **endpoint_status(devbox.endpoint, since),
+        **endpoint_status(devbox.endpoint),
         "targets": {
             "names": {name: address.host_port for name, address in server.targets.items()},
             "open": server.open_count,
@@ -28,10 +25,10 @@ def devbox_status(devbox: Devbox, since: Mapping[Link, float]) -> dict[str, obje
     }
 
 
-def devbox_methods(devbox: Devbox, since: Mapping[Link, float]) -> dict[str, Method]:
+def devbox_methods(devbox: Devbox) -> dict[str, Method]:
     """Return the methods of a devbox's admin socket."""
 
     async def status() -> dict[str, object]:
-        return devbox_status(devbox, since)
+        return devbox_status(devbox)
 
     return {**program_methods("devbox_proxy"), "status": status}

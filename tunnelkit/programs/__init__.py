@@ -21,6 +21,14 @@ step`` with a documented exit code, never as a traceback.
 from .flags import Flags
 from .logs import configure_logging
 from .running import Exit, Plan, Running, run_program
-from .watch import Watch
+from .watch import log_events
 
-__all__ = ["Exit", "Flags", "Plan", "Running", "Watch", "configure_logging", "run_program"]
+__all__ = [
+    "Exit",
+    "Flags",
+    "Plan",
+    "Running",
+    "configure_logging",
+    "log_events",
+    "run_program",
+]

@@ -1,111 +1,79 @@
-"""Notice when links and sessions come and go, and say so in the log."""
+"""Say in the log what happens to a program's links and sessions: each line is an event."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
-from tunnelkit.endpoint import Endpoint
-from tunnelkit.errors import ErrorCode, LinkRefused
-from tunnelkit.link import Link
-from tunnelkit.session import Session
+from tunnelkit.errors import ErrorCode
+from tunnelkit.events import (
+    Event,
+    LinkDown,
+    LinkFailed,
+    LinkLeaving,
+    LinkRecovered,
+    LinkSuspect,
+    LinkUp,
+    SessionEnded,
+    SessionMoved,
+    SessionOpen,
+    SessionResumed,
+    SessionSuspended,
+)
+from tunnelkit.host import LinkHost
 
-__all__ = ["Watch"]
+__all__ = ["log_events"]
 
 _log = logging.getLogger("tunnelkit.programs")
 
+_TOLD = (
+    LinkUp,
+    LinkSuspect,
+    LinkRecovered,
+    LinkLeaving,
+    SessionOpen,
+    SessionSuspended,
+    SessionResumed,
+    SessionMoved,
+    SessionEnded,
+)
+"""Events that are worth a line.  What fails before a link is up the library itself logs."""
 
-class Watch:
-    """Compares what there is with what there was, whenever something changed.
+
+def log_events(
+    host: LinkHost[Any], on_displaced: Callable[[str], None] = lambda text: None
+) -> None:
+    """Log what there is, and from now on what happens.
 
     Args:
-        links: returns the links that are up.
-        sessions: returns the sessions that have not ended.
+        host: an endpoint or a broker.
         on_displaced: called when another process of the same subject took this one's place.
     """
 
-    def __init__(
-        self,
-        links: Callable[[], Iterable[Link]],
-        sessions: Callable[[], Iterable[Session]] = tuple,
-        on_displaced: Callable[[str], None] = lambda text: None,
-    ) -> None:
-        self.since: dict[Link, float] = {}
-        """When each link that is up came up, unix seconds."""
-        self._links = links
-        self._sessions = sessions
-        self._states: dict[Session, str] = {}
-        self._on_displaced = on_displaced
+    def listen(event: Event) -> None:
+        level = level_of(event)
+        if _log.isEnabledFor(level):
+            _log.log(level, "%s", event.text, extra={"fields": _fields_of(event)})
+        if isinstance(event, LinkDown | LinkFailed) and event.code == ErrorCode.DISPLACED:
+            on_displaced(event.why)
 
-    @classmethod
-    def of_endpoint(cls, endpoint: Endpoint, on_displaced: Callable[[str], None]) -> Watch:
-        """Watch an endpoint, beside whoever listens to its changes already."""
-        watch = cls(lambda: endpoint.links, endpoint.sessions.values, on_displaced)
-        before = endpoint.on_change
-
-        def changed() -> None:
-            before()
-            watch.look()
-
-        endpoint.on_change = changed
-        return watch
-
-    def look(self) -> None:
-        """Log what changed since the last look."""
-        links = dict.fromkeys(self._links())
-        for link in links:
-            if link not in self.since:
-                self.since[link] = time.time()
-                _say("link up", f"link to {_who(link)} is up", link)
-        for link in [link for link in self.since if link not in links]:
-            del self.since[link]
-            # What became of a link that we dial, the dialler says already.
-            level = logging.DEBUG if link.is_dialer else logging.INFO
-            _say("link down", f"link to {_who(link)} is down: {link.error}", link, level)
-            if isinstance(link.error, LinkRefused) and link.error.code == ErrorCode.DISPLACED:
-                self._on_displaced(link.error.text)
-        self._look_at_sessions()
-
-    def _look_at_sessions(self) -> None:
-        sessions = dict.fromkeys(self._sessions())
-        for session in sessions:
-            before, now = self._states.get(session), session.state
-            if before == now:
-                continue
-            self._states[session] = now
-            if now == "open":
-                times = session.resumed_count
-                what = f"{session.core.replayed_bytes} bytes replayed so far"
-                again = f" again (resumed {times}, {what})" if times else ""
-                _tell_session(session, f"session with {session.peer} is open{again}")
-            elif before == "open":
-                why = f": {session.last_reason}" if session.last_reason else ""
-                _tell_session(session, f"session with {session.peer} waits for a link{why}")
-        for session in [session for session in self._states if session not in sessions]:
-            del self._states[session]
-            _tell_session(session, f"session with {session.peer} ended: {session.last_reason}")
+    for event in host.snapshot():
+        listen(event)
+    host.events.add(listen)
 
 
-def _who(link: Link) -> str:
-    if link.peer is None:
-        name = "a stranger"
-    else:
-        name = "a broker" if link.peer.is_broker else link.peer.subject
-    return f"{name} at {link.pipe.description}"
+def level_of(event: Event) -> int:
+    """Return the level at which *event* is logged."""
+    if isinstance(event, LinkDown):
+        # What became of a link that we dial, the dialler says already.
+        return logging.DEBUG if event.link.dialled else logging.INFO
+    return logging.INFO if isinstance(event, _TOLD) else logging.DEBUG
 
 
-def _say(event: str, text: str, link: Link, level: int = logging.INFO) -> None:
-    peer = link.peer.subject if link.peer is not None else ""
-    fields = {"event": event, "peer": peer, "address": link.pipe.description}
-    _log.log(level, "%s", text, extra={"fields": fields})
-
-
-def _tell_session(session: Session, text: str) -> None:
-    fields = {
-        "event": "session",
-        "peer": session.peer,
-        "state": session.state,
-        "session": session.session_id.hex()[:8],
-    }
-    _log.info("%s", text, extra={"fields": fields})
+def _fields_of(event: Event) -> dict[str, object]:
+    """Return the event's own members; time and text are those of the line."""
+    members = event.as_dict()
+    for name in ("at", "unix", "is_snapshot", "text"):
+        members.pop(name)
+    return {"event": members.pop("kind"), **members}

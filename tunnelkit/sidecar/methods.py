@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tunnelkit.admin import Method
-from tunnelkit.link import Link
 from tunnelkit.status import endpoint_status, program_methods
 
 from . import Intercept, Port, Sidecar
@@ -37,7 +34,7 @@ def port_status(port: Port) -> dict[str, object]:
     }
 
 
-def sidecar_methods(sidecar: Sidecar, since: Mapping[Link, float]) -> dict[str, Method]:
+def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
     """Return the methods of a sidecar's admin socket."""
 
     def ports() -> list[dict[str, object]]:
@@ -46,7 +43,7 @@ def sidecar_methods(sidecar: Sidecar, since: Mapping[Link, float]) -> dict[str, 
     async def status() -> dict[str, object]:
         return {
             "program": "sidecar_proxy",
-            **endpoint_status(sidecar.endpoint, since),
+            **endpoint_status(sidecar.endpoint),
             "ports": ports(),
         }
 
