@@ -185,6 +185,8 @@ class MemoryNetwork:
 class MemoryHost(Network):
     """One host of a memory network; a `Network` for the programs that run on it."""
 
+    plain_scheme = "memory"
+
     def __init__(self, network: MemoryNetwork, name: str) -> None:
         self.network = network
         self.name = name
@@ -206,8 +208,9 @@ class MemoryHost(Network):
 
     async def resolve_all(self, address: Address) -> list[Address]:
         await trio.lowlevel.checkpoint()
+        _check_scheme(address)
         hosts = self.network.names.get(address.host, [address.host])
-        found = [replace(address, scheme="memory", host=host) for host in hosts]
+        found = [replace(address, host=host) for host in hosts]
         if address.host not in self.network.names and self._find(address.host) is None:
             raise _unknown_host(self.network, address)
         return found
