@@ -7,11 +7,13 @@ Nothing here tells a secret: no token, no key, and of a session id only the begi
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from tunnelkit._version import __version__
-from tunnelkit.admin import Method
+from tunnelkit.admin import Feed, Method
 from tunnelkit.endpoint import Endpoint
 from tunnelkit.errors import code_name
+from tunnelkit.host import LinkHost
 from tunnelkit.link import Link
 from tunnelkit.session import Session
 
@@ -79,10 +81,13 @@ def endpoint_status(endpoint: Endpoint) -> dict[str, object]:
     }
 
 
-def program_methods(program: str) -> dict[str, Method]:
-    """Return the methods that every program has."""
+def program_methods(program: str, host: LinkHost[Any]) -> dict[str, Method]:
+    """Return the methods that every program has; *host* is its endpoint or broker."""
 
     async def version() -> dict[str, object]:
         return {"program": program, "version": __version__, "pid": os.getpid()}
 
-    return {"version": version}
+    async def watch() -> Feed:
+        return Feed(host.watch)
+
+    return {"version": version, "watch": watch}

@@ -63,7 +63,8 @@ async def test_failing_address_is_told_with_its_reason(autojump_clock: object) -
 
 
 async def test_version_names_program_and_process() -> None:
-    answer = await program_methods("broker")["version"]()
+    async with open_broker(RING, listen=[]) as broker:
+        answer = await program_methods("broker", broker)["version"]()
     assert isinstance(answer, dict)
     assert answer["program"] == "broker"
 

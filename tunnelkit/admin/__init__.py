@@ -12,13 +12,25 @@ it).  A socket file that a killed process left behind is replaced; one that some
 not.  What a caller can make the program hold is bounded: connections, bytes of a line, requests of
 a batch, quiet time, and the time of an answer.
 
-`call_admin` is the client; ``python -m tunnelkit.admin SOCKET status`` is the client for people.
-Methods that every program has are in `tunnelkit.status`, those of a kind of program beside it
-(`tunnelkit.sidecar.methods`, `tunnelkit.broker.methods`).  No answer carries a secret.
+The method ``watch`` answers, and then sends a notification ``event`` for each event of the
+program's links and sessions (`tunnelkit.events`), until the caller closes the connection.
+
+`call_admin` is the client, `watch_admin` the one for events, and ``python -m tunnelkit.admin SOCKET
+status`` the one for people.  Methods that every program has are in `tunnelkit.status`, those of a
+kind of program beside it (`tunnelkit.sidecar.methods`, `tunnelkit.broker.methods`).  No answer
+carries a secret.
 """
 
-from .client import AdminError, call_admin
-from .rpc import Method
+from .client import AdminError, AdminEvents, call_admin, watch_admin
+from .rpc import Feed, Method
 from .server import serve_admin
 
-__all__ = ["AdminError", "Method", "call_admin", "serve_admin"]
+__all__ = [
+    "AdminError",
+    "AdminEvents",
+    "Feed",
+    "Method",
+    "call_admin",
+    "serve_admin",
+    "watch_admin",
+]

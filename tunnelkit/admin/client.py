@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -10,7 +11,7 @@ import trio
 
 from tunnelkit.errors import ConfigurationError, TunnelError
 
-__all__ = ["AdminError", "call_admin"]
+__all__ = ["AdminError", "AdminEvents", "call_admin", "watch_admin"]
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """Longest answer that is read, bytes.  Stops: a wrong socket that talks without end."""
@@ -61,7 +62,7 @@ async def call_admin(
         with trio.fail_after(timeout):
             async with await trio.open_unix_socket(path) as stream:
                 await stream.send_all(msgspec.json.encode(request) + b"\n")
-                line = await _receive_line(stream)
+                line = await _Lines(stream).receive()
     except trio.TooSlowError:
         raise AdminError(0, f"no answer from {path} within {timeout:g} s: is it stopped?") from None
     except (OSError, trio.BrokenResourceError) as error:
@@ -69,14 +70,103 @@ async def call_admin(
     return _result(line, path)
 
 
-async def _receive_line(stream: trio.SocketStream) -> bytes:
-    line = bytearray()
-    while not line.endswith(b"\n") and len(line) <= MAX_ANSWER_BYTES:
-        data = await stream.receive_some(64 * 1024)
-        if not data:
-            break
-        line += data
-    return bytes(line)
+class _Notification(msgspec.Struct):
+    method: str
+    params: dict[str, object]
+
+
+class AdminEvents:
+    """Events of another program, to be read with ``async for``; made by `watch_admin`.
+
+    The iteration ends when the program closes the connection.
+    """
+
+    def __init__(self, lines: _Lines, path: str) -> None:
+        self._lines = lines
+        self._path = path
+
+    def __aiter__(self) -> AdminEvents:
+        return self
+
+    async def __anext__(self) -> dict[str, object]:
+        """Return the next event, as `tunnelkit.events.Event.as_dict` made it.
+
+        Raises:
+            AdminError: what arrived is no event.
+        Cancellation: keeps.
+        """
+        try:
+            line = await self._lines.receive()
+        except trio.BrokenResourceError:
+            raise StopAsyncIteration from None
+        if not line.endswith(b"\n"):
+            raise StopAsyncIteration
+        try:
+            notification = msgspec.json.decode(line, type=_Notification)
+        except (ValueError, RecursionError):
+            raise AdminError(0, f"{self._path} sent something that is no event") from None
+        return notification.params
+
+
+@asynccontextmanager
+async def watch_admin(path: str, *, timeout: float = CALL_SECONDS) -> AsyncGenerator[AdminEvents]:
+    """Watch the links and sessions of the program that listens on *path*.
+
+    The first events, with ``is_snapshot``, say what there is; then come changes.
+
+    Args:
+        timeout: until the program has answered, seconds.
+
+    Raises:
+        ConfigurationError: nobody listens there.
+        AdminError: the program refused, or did not answer in time.
+    """
+    request = {"jsonrpc": "2.0", "id": 1, "method": "watch"}
+    try:
+        with trio.fail_after(timeout):
+            stream = await trio.open_unix_socket(path)
+    except (OSError, trio.TooSlowError) as error:
+        raise ConfigurationError(_explain(path, error)) from error
+    async with stream:
+        lines = _Lines(stream)
+        try:
+            with trio.fail_after(timeout):
+                await stream.send_all(msgspec.json.encode(request) + b"\n")
+                answer = await lines.receive()
+        except trio.TooSlowError:
+            text = f"no answer from {path} within {timeout:g} s: is it stopped?"
+            raise AdminError(0, text) from None
+        except trio.BrokenResourceError as error:
+            raise ConfigurationError(_explain(path, error)) from error
+        _result(answer, path)
+        yield AdminEvents(lines, path)
+
+
+class _Lines:
+    """The lines that arrive on a stream."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._waiting = bytearray()
+
+    async def receive(self) -> bytes:
+        """Return the next line with its end; without it, the stream ended or the line is too long.
+
+        Cancellation: keeps.
+        """
+        searched = 0
+        while (end := self._waiting.find(b"\n", searched)) < 0:
+            searched = len(self._waiting)
+            data = b""
+            if searched <= MAX_ANSWER_BYTES:
+                data = await self._stream.receive_some(64 * 1024)
+            if not data:
+                end = searched - 1
+                break
+            self._waiting += data
+        line = bytes(self._waiting[: end + 1])
+        del self._waiting[: end + 1]
+        return line
 
 
 def _result(line: bytes, path: str) -> object:

@@ -9,14 +9,16 @@ import inspect
 import logging
 import typing
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeAlias
 
 import msgspec
 
 from tunnelkit.errors import TunnelError
+from tunnelkit.events import Event, Watcher
 
-__all__ = ["Code", "Method", "answer", "error_line"]
+__all__ = ["Code", "Feed", "Method", "answer", "error_line", "event_line"]
 
 Method: TypeAlias = Callable[..., Awaitable[object]]
 """An async function; its annotations say what its parameters may be."""
@@ -25,6 +27,17 @@ MAX_BATCH = 32
 """Most requests in a batch.  Stops: one line that keeps the program busy."""
 
 _log = logging.getLogger("tunnelkit.admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What a method returns whose news go on after the answer: each event is a notification."""
+
+    watch: Callable[[], Watcher]
+
+
+Follow: TypeAlias = Callable[[Feed], bool]
+"""Takes a feed, to be sent after the answer; returns whether there is room for one more."""
 
 
 class Code(IntEnum):
@@ -47,8 +60,13 @@ class _Fault(Exception):
         self.code = code
 
 
-async def answer(line: bytes, methods: Mapping[str, Method]) -> bytes | None:
+async def answer(
+    line: bytes, methods: Mapping[str, Method], follow: Follow | None = None
+) -> bytes | None:
     """Return the line that answers *line*, or None where nothing is to be said.
+
+    Args:
+        follow: takes the feed that the request asks for; None: there can be none.
 
     Cancellation: atomic as far as the methods are.
     """
@@ -57,7 +75,7 @@ async def answer(line: bytes, methods: Mapping[str, Method]) -> bytes | None:
     except (ValueError, RecursionError):
         return error_line(Code.PARSE_ERROR, "this is not one JSON text on one line")
     if not isinstance(message, list):
-        return _line(await _answer_one(message, methods))
+        return _line(await _answer_one(message, methods, follow))
     if not 1 <= len(message) <= MAX_BATCH:
         return error_line(Code.INVALID_REQUEST, f"a batch has 1 to {MAX_BATCH} requests")
     answers = [await _answer_one(request, methods) for request in message]
@@ -69,6 +87,12 @@ def error_line(code: Code, text: str) -> bytes:
     return msgspec.json.encode(_error(None, code, text)) + b"\n"
 
 
+def event_line(event: Event) -> bytes:
+    """Return the notification that tells *event*."""
+    message = {"jsonrpc": "2.0", "method": "event", "params": event.as_dict()}
+    return msgspec.json.encode(message) + b"\n"
+
+
 def _line(message: object) -> bytes | None:
     return None if message is None else msgspec.json.encode(message) + b"\n"
 
@@ -78,7 +102,9 @@ def _error(request_id: object, code: Code, text: str) -> dict[str, object]:
     return {"jsonrpc": "2.0", "id": request_id, "error": error}
 
 
-async def _answer_one(request: object, methods: Mapping[str, Method]) -> dict[str, object] | None:
+async def _answer_one(
+    request: object, methods: Mapping[str, Method], follow: Follow | None = None
+) -> dict[str, object] | None:
     fault = _fault_of(request)
     if fault is not None or not isinstance(request, dict):
         request_id = request.get("id") if isinstance(request, dict) else None
@@ -88,9 +114,21 @@ async def _answer_one(request: object, methods: Mapping[str, Method]) -> dict[st
     is_notification, request_id = "id" not in request, request.get("id")
     try:
         result = await _call(request["method"], request.get("params", {}), methods)
+        if isinstance(result, Feed):
+            result = _begin(result, None if is_notification else follow)
     except _Fault as error:
         return None if is_notification else _error(request_id, error.code, str(error))
     return None if is_notification else {"jsonrpc": "2.0", "id": request_id, "result": result}
+
+
+def _begin(feed: Feed, follow: Follow | None) -> dict[str, object]:
+    """Hand a feed to whoever sends it; return what the request is answered with."""
+    if follow is None:
+        text = "events take a connection of their own: ask for them with an id, not in a batch"
+        raise _Fault(Code.INVALID_REQUEST, text)
+    if not follow(feed):
+        raise _Fault(Code.BUSY, "too many others watch already: end one of them and try again")
+    return {"watching": True}
 
 
 def _fault_of(request: object) -> str | None:
@@ -122,7 +160,8 @@ async def _call(
     arguments = _bind(method, name, params)
     try:
         result = await method(*arguments.args, **arguments.kwargs)
-        msgspec.json.encode(result)  # what cannot be written is a bug of the method, found here
+        if not isinstance(result, Feed):
+            msgspec.json.encode(result)  # what cannot be written is a bug of the method, found here
     except TunnelError as error:
         raise _Fault(Code.REFUSED, str(error)) from error
     except Exception as error:

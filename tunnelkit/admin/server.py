@@ -15,12 +15,16 @@ import trio
 
 from tunnelkit.errors import ConfigurationError
 
-from .rpc import Code, Method, answer, error_line
+from .rpc import Code, Feed, Method, answer, error_line, event_line
 
 __all__ = ["serve_admin"]
 
 MAX_CONNECTIONS: Final = 16
 """Most connections at once.  Stops: a caller that never closes taking all descriptors."""
+
+MAX_FEEDS: Final = 8
+"""Most connections at once that events are sent on.  Stops: watchers that leave no connection for
+those who want to steer."""
 
 MAX_LINE_BYTES: Final = 64 * 1024
 """Longest request, bytes.  Stops: a line that never ends filling the memory."""
@@ -69,6 +73,7 @@ class _Server:
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = methods
         self._connections = 0
+        self._feeds = 0
 
     async def talk(self, stream: trio.SocketStream) -> None:
         """Answer one connection's requests in turn."""
@@ -92,7 +97,10 @@ class _Server:
                 line = bytes(waiting[:end])
                 del waiting[: end + 1]
                 if line.strip():
-                    await self._answer_line(stream, line)
+                    feed = await self._answer_line(stream, line)
+                    if feed is not None:
+                        await self._send_events(stream, feed)
+                        return
             if len(waiting) > MAX_LINE_BYTES:
                 text = f"a request has at most {MAX_LINE_BYTES} bytes"
                 await _send(stream, error_line(Code.INVALID_REQUEST, text))
@@ -103,14 +111,44 @@ class _Server:
                 return
             waiting += data
 
-    async def _answer_line(self, stream: trio.SocketStream, line: bytes) -> None:
+    async def _answer_line(self, stream: trio.SocketStream, line: bytes) -> Feed | None:
+        """Answer one request; return the feed that it asked for."""
         reply: bytes | None = None
+        feeds: list[Feed] = []
+
+        def follow(feed: Feed) -> bool:
+            if self._feeds < MAX_FEEDS:
+                feeds.append(feed)
+            return bool(feeds)
+
         with trio.move_on_after(ANSWER_SECONDS) as scope:
-            reply = await answer(line, self._methods)
+            reply = await answer(line, self._methods, follow)
         if scope.cancelled_caught:
             reply = error_line(Code.BUSY, f"no result within {ANSWER_SECONDS:g} s")
         if reply is not None:
             await _send(stream, reply)
+        return feeds[0] if feeds else None
+
+    async def _send_events(self, stream: trio.SocketStream, feed: Feed) -> None:
+        """Send events until the caller closes, says anything more, or does not read."""
+        self._feeds += 1
+        try:
+            async with trio.open_nursery() as nursery, feed.watch() as events:
+                nursery.start_soon(_cancel_when_heard, stream, nursery.cancel_scope)
+                try:
+                    async for event in events:
+                        await _send(stream, event_line(event))
+                except (trio.BrokenResourceError, trio.TooSlowError):
+                    pass  # the caller has gone, or does not read
+                nursery.cancel_scope.cancel()
+        finally:
+            self._feeds -= 1
+
+
+async def _cancel_when_heard(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    with contextlib.suppress(trio.BrokenResourceError):
+        await stream.receive_some(1)
+    scope.cancel()
 
 
 async def _send(stream: trio.SocketStream, line: bytes) -> None:

@@ -31,4 +31,4 @@ def broker_methods(broker: Broker) -> dict[str, Method]:
     async def status() -> dict[str, object]:
         return broker_status(broker)
 
-    return {**program_methods("broker"), "status": status}
+    return {**program_methods("broker", broker), "status": status}

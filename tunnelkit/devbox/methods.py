@@ -31,4 +31,4 @@ def devbox_methods(devbox: Devbox) -> dict[str, Method]:
     async def status() -> dict[str, object]:
         return devbox_status(devbox)
 
-    return {**program_methods("devbox_proxy"), "status": status}
+    return {**program_methods("devbox_proxy", devbox.endpoint), "status": status}

@@ -61,7 +61,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         return port_status(sidecar.ports[port])
 
     return {
-        **program_methods("sidecar_proxy"),
+        **program_methods("sidecar_proxy", sidecar.endpoint),
         "status": status,
         "intercept.list": list_intercepts,
         "intercept.set": set_intercept,
