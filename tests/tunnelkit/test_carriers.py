@@ -396,4 +396,4 @@ async def test_closed_listener_leaves_nothing(
 
 
 def test_network_holds_nothing() -> None:
-    assert vars(SocketNetwork()) == {"tls": None, "websocket": WebSocketOptions()}
+    assert vars(SocketNetwork()) == {"tls": None, "websocket": WebSocketOptions(), "proxy": None}

@@ -15,6 +15,7 @@ from tunnelkit.addresses import Address
 from tunnelkit.pump import Pump
 
 from .pipe import ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
+from .proxy_settings import ProxySettings
 from .sockets import SYSTEM_NETWORK, SocketNetwork, SocketPipe
 from .tls import TlsPipe
 from .tls_settings import TlsSettings
@@ -29,6 +30,7 @@ __all__ = [
     "Pending",
     "Pipe",
     "PipeBroken",
+    "ProxySettings",
     "SocketNetwork",
     "SocketPipe",
     "TlsPipe",
@@ -58,8 +60,12 @@ async def connect(
         outcome.append(result)
         finished.set()
 
+    shown = address
     with trio.move_on_after(timeout) as scope:
-        pending = network.connect_nowait(await network.resolve(address), pump, done)
+        resolved = await network.resolve(address)
+        if not resolved.looked_up:
+            shown = resolved  # it says through which proxy
+        pending = network.connect_nowait(resolved, pump, done)
         try:
             await finished.wait()
         except trio.Cancelled:
@@ -68,7 +74,7 @@ async def connect(
                 outcome[0].close()
             raise
     if scope.cancelled_caught:
-        raise ConnectFailed(f"cannot connect to {address}: no answer within {timeout:g} s")
+        raise ConnectFailed(f"cannot connect to {shown}: no answer within {timeout:g} s")
     result = outcome[0]
     if isinstance(result, ConnectFailed):
         raise result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 from tunnelkit.addresses import Address
 from tunnelkit.errors import LinkError
@@ -127,6 +127,14 @@ Connected: TypeAlias = Callable[["Pipe | ConnectFailed"], None]
 
 class Network(ABC):
     """Where pipes come from: the real network, or one host of a memory network."""
+
+    plain_scheme: ClassVar[str] = "tcp"
+    """The scheme of an address that is just a host and a port."""
+
+    @property
+    def for_links(self) -> Network:
+        """The network by which links are dialled: through proxies, where there are such."""
+        return self
 
     @abstractmethod
     async def resolve(self, address: Address) -> Address:

@@ -30,7 +30,10 @@ from tunnelkit.pump import Pump, Timer, Watch
 from tunnelkit.wire.stream import Buffer
 
 from .pipe import Connected, ConnectFailed, Listener, Network, Pending, Pipe, PipeBroken
-from .tls import tls_client, tls_server
+from .proxy import ProxiedNetwork, RoutedAddress, connect_through
+from .proxy_settings import ProxySettings
+from .tls import TlsPipe, tls_client, tls_server
+from .tls_connect import TlsConnect
 from .tls_settings import LINK_ALPN, TlsSettings
 from .upgrade import WebSocketOptions, connect_websocket, listen_websocket
 
@@ -281,31 +284,39 @@ class SocketNetwork(Network):
 
     Args:
         tls: for ``tls://`` and ``wss://``; None: dial with the system's CAs, and do not listen.
-        websocket: for ``ws://`` and ``wss://``: headers, and a bearer token.
+        websocket: for ``ws://`` and ``wss://``: headers, and bearer tokens.
+        proxy: through which HTTP proxies links are dialled; None: all of them straight.  What is
+            not a link, such as a target, never goes through a proxy.
     """
 
     def __init__(
-        self, tls: TlsSettings | None = None, websocket: WebSocketOptions | None = None
+        self,
+        tls: TlsSettings | None = None,
+        websocket: WebSocketOptions | None = None,
+        proxy: ProxySettings | None = None,
     ) -> None:
         self.tls = tls
         self.websocket = websocket or WebSocketOptions()
+        self.proxy = proxy
 
-    def _client_layers(self, pipe: Pipe, address: Address) -> Pipe:
-        """Return *pipe*, which was dialled, inside of what the scheme asks for.
+    @property
+    def for_links(self) -> Network:
+        return ProxiedNetwork(self, self.proxy) if self.proxy is not None else self
+
+    def _tls_around(self, pipe: Pipe, address: Address) -> TlsPipe:
+        """Return *pipe*, which was dialled, inside of TLS.
 
         Raises:
             ConnectFailed: the layer cannot be made; the pipe is closed.
         """
-        if address.scheme in _TLS_SCHEMES:
-            alpn, required = _TLS_SCHEMES[address.scheme]
-            try:
-                return tls_client(
-                    pipe, self._tls_settings(), address.name, alpn=alpn, require_alpn=required
-                )
-            except (ConfigurationError, ValueError) as error:
-                pipe.close()
-                raise ConnectFailed(f"cannot connect to {address}: {error}") from error
-        return pipe
+        alpn, required = _TLS_SCHEMES[address.scheme]
+        try:
+            return tls_client(
+                pipe, self._tls_settings(), address.name, alpn=alpn, require_alpn=required
+            )
+        except (ConfigurationError, ValueError) as error:
+            pipe.close()
+            raise ConnectFailed(f"cannot connect to {address}: {error}") from error
 
     def _server_layers(self, pipe: Pipe, address: Address) -> Pipe:
         """Return *pipe*, which was accepted, inside of what the scheme asks for."""
@@ -359,7 +370,14 @@ class SocketNetwork(Network):
             below = _below_websocket(address)
             return connect_websocket(self, address, below, pump, self.websocket, done)
         if address.scheme in _TLS_SCHEMES:
-            done = self._with_layers(address, done)
+            tls = TlsConnect(address, lambda pipe: self._tls_around(pipe, address), done)
+            tls.below = self._connect_below(address, pump, tls.connected)
+            return tls
+        return self._connect_below(address, pump, done)
+
+    def _connect_below(self, address: Address, pump: Pump, done: Connected) -> Pending:
+        if isinstance(address, RoutedAddress) and address.route is not None:
+            return connect_through(self, address, address.route, pump, done)
         family, target = _socket_address(address)
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -373,17 +391,6 @@ class SocketNetwork(Network):
             sock.close()
             return _Failing(address, error, pump, done)
         return connecting
-
-    def _with_layers(self, address: Address, done: Connected) -> Connected:
-        def wrap(result: Pipe | ConnectFailed) -> None:
-            if isinstance(result, Pipe):
-                try:
-                    result = self._client_layers(result, address)
-                except ConnectFailed as failed:
-                    result = failed
-            done(result)
-
-        return wrap
 
     async def listen(
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
