@@ -83,6 +83,12 @@ class Pipe(ABC):
             PipeBroken: the carrier is gone; there was no clean end.
         """
 
+    def limit_unsent(self, count: int) -> None:
+        """Take no more bytes while *count* of them have not left; 0: whatever the system holds.
+
+        A hint, for links.  What a carrier cannot limit it leaves as it is.
+        """
+
     @abstractmethod
     def check(self) -> None:
         """Look whether the carrier broke, without sending or receiving.
