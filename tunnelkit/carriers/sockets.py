@@ -59,6 +59,7 @@ _BELOW_WEBSOCKET: Final = {"ws": "tcp", "wss": "https"}
 _SCHEMES: Final = ("tcp", *_TLS_SCHEMES, *_BELOW_WEBSOCKET)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
+_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -133,6 +134,11 @@ class SocketPipe(Pipe):
             return None
         except OSError as error:
             raise self._fail(error) from error
+
+    def limit_unsent(self, count: int) -> None:
+        if _NOTSENT_LOWAT is not None and self._sock.family != socket.AF_UNIX:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, count)
 
     def check(self) -> None:
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -398,7 +404,9 @@ class SocketNetwork(Network):
         pump.refuse_virtual_time()
         if address.scheme in _BELOW_WEBSOCKET:
             below = _below_websocket(address)
-            return await listen_websocket(self, address, below, pump, self.websocket, accept)
+            return await listen_websocket(
+                self, address, below, pump, lambda: self.websocket, accept
+            )
         self._check_can_listen(address)
         try:
             resolved = await self.resolve(address)

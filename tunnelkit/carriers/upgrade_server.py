@@ -45,7 +45,10 @@ class _Door:
     """The handshakes of one listener."""
 
     def __init__(
-        self, address: Address, options: WebSocketOptions, accept: Callable[[Pipe], None]
+        self,
+        address: Address,
+        options: Callable[[], WebSocketOptions],
+        accept: Callable[[Pipe], None],
     ) -> None:
         self.path = address.path or "/"
         self.options = options
@@ -155,7 +158,7 @@ def _check_request(request: h11.Request, headers: dict[bytes, bytes], door: _Doo
         raise _Refusal(400, "The method of a WebSocket handshake must be GET.")
     if request.target.partition(b"?")[0] != door.path.encode():
         raise _Refusal(404, "There is no tunnel at this path.")
-    if not door.options.lets_in(headers.get(b"authorization", b"")):
+    if not door.options().lets_in(headers.get(b"authorization", b"")):
         text = "The bearer token is missing or wrong."
         raise _Refusal(401, text, (("WWW-Authenticate", "Bearer"),))
 
@@ -198,10 +201,13 @@ async def listen_websocket(
     address: Address,
     below: Address,
     pump: Pump,
-    options: WebSocketOptions,
+    options: Callable[[], WebSocketOptions],
     accept: Callable[[Pipe], None],
 ) -> Listener:
     """Listen on *below* and accept WebSockets at the path of *address*.
+
+    Args:
+        options: asked at each handshake, so that tokens can change.
 
     Raises:
         ConfigurationError: the address cannot be listened on; the text says why.

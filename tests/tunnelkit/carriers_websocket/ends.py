@@ -130,7 +130,7 @@ class MemoryWebSockets(Network):
         self, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> Listener:
         below = _below(address)
-        return await listen_websocket(self.host, address, below, pump, self.options, accept)
+        return await listen_websocket(self.host, address, below, pump, lambda: self.options, accept)
 
 
 def _below(address: Address) -> Address:
