@@ -19,7 +19,7 @@ from tunnelkit import limits
 from tunnelkit.broker import open_broker
 from tunnelkit.broker.methods import broker_methods
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
-from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
+from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
 from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
 
 QUIET_SECONDS = 1.0
@@ -68,7 +68,7 @@ def make_flags() -> Flags:
         default=limits.DEFAULT_GRACE_SECONDS,
         help="how long one side of a session waits here for the other one",
     )
-    add_tls_flags(flags)
+    add_carrier_flags(flags, dials=False)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 

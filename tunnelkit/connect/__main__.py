@@ -18,7 +18,7 @@ from tunnelkit.auth import Identity
 from tunnelkit.carriers import Network
 from tunnelkit.endpoint import open_endpoint
 from tunnelkit.errors import ConfigurationError, TunnelError
-from tunnelkit.programs.carriers import add_tls_flags, make_network
+from tunnelkit.programs.carriers import add_carrier_flags, make_network
 from tunnelkit.programs.flags import (
     Flags,
     add_identity_flags,
@@ -127,7 +127,7 @@ def make_flags() -> Flags:
         default=limits.DEFAULT_GRACE_SECONDS,
         help="how long the stream waits for a lost peer",
     )
-    add_tls_flags(flags)
+    add_carrier_flags(flags, listens=False)
     flags.add(
         "--log-level",
         one_of("debug", "info", "warning", "error"),

@@ -72,10 +72,11 @@ def add_carrier_flags(flags: Flags, *, dials: bool = True, listens: bool = True)
         flags.add(
             "--proxy",
             proxy_choice,
-            metavar="URL|none|environment",
+            metavar="URL",
             default=FROM_ENVIRONMENT,
-            help="HTTP proxy for the links that are dialled: http://HOST:PORT, with "
-            "USER:PASSWORD@ before HOST if need be; or what HTTPS_PROXY and NO_PROXY say",
+            help="HTTP proxy for the links that are dialled, http://HOST:PORT, with USER:PASSWORD@ "
+            "before HOST if need be; none: go straight; environment: what HTTPS_PROXY and "
+            "NO_PROXY say",
         )
         flags.add(
             "--proxy-ca",
