@@ -27,7 +27,7 @@ _REASONS: Final = {
 
 
 def looks_like_http(start: bytes) -> bool:
-    """Say whether a connection that begins with *start*, eight bytes or more, is a client's HTTP."""
+    """Say whether *start*, the first eight bytes or more, begins an HTTP request."""
     return start.startswith(_METHODS)
 
 

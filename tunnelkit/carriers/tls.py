@@ -31,6 +31,8 @@ from tunnelkit import limits
 from tunnelkit.pump import Timer
 from tunnelkit.wire.stream import Buffer
 
+from .farewell import REFUSAL_SECONDS, Farewell
+from .http_answers import PLAIN_TO_TLS, TO_A_LINK, looks_like_http
 from .pipe import Pipe, PipeBroken
 from .tls_errors import explain, is_record_start
 from .tls_settings import LINK_ALPN, TlsSettings
@@ -41,6 +43,9 @@ __all__ = ["TlsPipe", "tls_client", "tls_server"]
 NO_TLS_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x0a"
 """A fatal alert in clear, "unexpected message": by it a client without TLS can know what this is.
 OpenSSL sends none to a peer that does not speak TLS."""
+
+START_BYTES: Final = 8
+"""How much of the first bytes is kept, to tell what a peer without TLS speaks.  A default."""
 
 
 class TlsPipe(Pipe):
@@ -73,7 +78,7 @@ class TlsPipe(Pipe):
         self._handler: Callable[[bool, bool], object] | None = None
         self._wanted = (False, False)
         self._inner_wanted = (False, False)
-        self._first_byte: int | None = None
+        self._start = b""  # what arrived first; it tells what a peer without TLS speaks
         self._clear = b""  # decrypted before a close_notify was sent, not yet received
         self._unsent: Buffer = b""  # ciphertext that the pipe inside did not take
         self._more = False  # TLS holds bytes that the caller had no space for
@@ -86,6 +91,7 @@ class TlsPipe(Pipe):
         self._scheduled = False
         self._must_tell = False
         self._timer: Timer | None = None
+        self._farewell: Farewell | None = None
 
     # --- readiness --------------------------------------------------------------------------
 
@@ -199,8 +205,9 @@ class TlsPipe(Pipe):
                 pass
             except ssl.SSLError as error:
                 self._break(self._explain(error))
-                if self._tls.server_side and not is_record_start(self._first_byte):
-                    self._inner.try_send(NO_TLS_ALERT)
+                if self._tls.server_side and not is_record_start(self._start):
+                    is_http = looks_like_http(self._start)
+                    self._inner.try_send(PLAIN_TO_TLS if is_http else NO_TLS_ALERT)
             else:
                 self._agree()
             self._flush()
@@ -213,6 +220,9 @@ class TlsPipe(Pipe):
         """The handshake is done: look whether it is for this protocol."""
         found = self._tls.selected_alpn_protocol()
         if self._alpn is not None and found != self._alpn:
+            if self._tls.server_side:
+                self._tls.write(TO_A_LINK)  # a browser, perhaps
+                self._say_end()
             self._break(
                 f"the other side speaks TLS but not {self._alpn} (by ALPN): look at host and port"
             )
@@ -227,7 +237,7 @@ class TlsPipe(Pipe):
             error,
             server_side=self._tls.server_side,
             name=self._tls.server_hostname or "the server",
-            first=self._first_byte,
+            start=self._start,
         )
 
     def _break(self, text: str) -> PipeBroken:
@@ -341,8 +351,8 @@ class TlsPipe(Pipe):
         except PipeBroken as error:
             raise self._break(str(error)) from error
         if count > 0:
-            if self._first_byte is None:
-                self._first_byte = view[0]
+            if not self.is_established:
+                self._start += bytes(view[: min(count, START_BYTES - len(self._start))])
             self._in.write(view[:count])
         elif not count:
             self._in.write_eof()
@@ -432,6 +442,9 @@ class TlsPipe(Pipe):
             self._timer = self.pump.call_later(limits.CLOSE_TIMEOUT_SECONDS, self._give_up)
             self.pump.at_stop.add(self._give_up)
             self._inner.want(False, True)
+        elif self.broken is not None and not self.is_established:
+            rest = bytes(self._unsent) + self._out.read()  # why, in an alert or in words
+            self._farewell = Farewell(self._inner, REFUSAL_SECONDS, rest=rest, half_close=True)
         else:
             self._inner.close()
 
@@ -457,6 +470,8 @@ class TlsPipe(Pipe):
         self._handler = None
         self._end_linger()
         self._inner.reset()
+        if self._farewell is not None:
+            self._farewell.end()
 
 
 def tls_client(

@@ -53,21 +53,23 @@ _ALERTS: Final[Mapping[str, str]] = {
 }
 
 
-def is_record_start(first: int | None) -> bool:
-    """Say whether a connection that begins with this byte, or with none yet, can be TLS."""
-    return first is None or first in _RECORD_TYPES
+def is_record_start(start: bytes) -> bool:
+    """Say whether a connection that begins with these bytes, or with none yet, can be TLS."""
+    return not start or start[0] in _RECORD_TYPES
 
 
-def explain(error: ssl.SSLError, *, server_side: bool, name: str, first: int | None) -> str:
+def explain(error: ssl.SSLError, *, server_side: bool, name: str, start: bytes) -> str:
     """Return what *error* means.
 
     Args:
         name: the name that the server's certificate had to be for.
-        first: the first byte that arrived; None: nothing did.
+        start: the first bytes that arrived, if any did.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return _explain_certificate(error, server_side, name)
-    if not is_record_start(first):
+    if not is_record_start(start):
+        if start.startswith(b"HTTP/"):
+            return "the other side does not speak TLS but plain HTTP: dial ws://"
         if server_side:
             return "the client does not speak TLS, which this address needs: dial tls://"
         return "the other side does not speak TLS: dial tcp://, or look at host and port"
@@ -77,7 +79,8 @@ def explain(error: ssl.SSLError, *, server_side: bool, name: str, first: int | N
     if "ALERT_" in reason:
         alert = reason.partition("ALERT_")[2]
         known = _ALERTS.get(alert)
-        return known or f"the other side ended TLS: {alert.lower().replace('_', ' ')}"
+        name = f"TLS alert {alert.lower().replace('_', ' ')}"
+        return f"{known} ({name})" if known else f"the other side ended TLS ({name})"
     return _REASONS.get(reason) or f"{_LIBRARY_TEXT}: {reason.lower().replace('_', ' ')}"
 
 

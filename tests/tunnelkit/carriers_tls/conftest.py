@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 import trio
 
-from tests.tunnelkit.carriers_tls.ends import join_memory, up
+from tests.tunnelkit.carriers_tls.ends import join_memory, run, up
 from tests.tunnelkit.certificates import tls_settings
 from tests.tunnelkit.test_carriers import Joined
 from tunnelkit.addresses import Address
@@ -26,7 +26,12 @@ async def pump(request: pytest.FixtureRequest) -> AsyncGenerator[Pump]:
 async def _join_tcp(pump: Pump) -> Joined:
     network = SocketNetwork(tls_settings())
     accepted: list[Pipe] = []
-    listener = await network.listen(Address("tls", "127.0.0.1", 0), pump, accepted.append)
+
+    def accept(pipe: Pipe) -> None:
+        accepted.append(pipe)
+        run(pipe)  # a connect is over when the handshake is, which needs both sides
+
+    listener = await network.listen(Address("tls", "127.0.0.1", 0), pump, accept)
     left = await connect(network, listener.address, pump)
     while not accepted:  # noqa: ASYNC110 # the listener has no event
         await trio.sleep(0.001)
