@@ -8,16 +8,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import trio
 
 from tunnelkit import limits
-from tunnelkit.addresses import Destination, parse_destination
+from tunnelkit.addresses import Address, Destination, parse_destination
 from tunnelkit.auth import Identity
 from tunnelkit.carriers import Network
 from tunnelkit.endpoint import open_endpoint
 from tunnelkit.errors import ConfigurationError, TunnelError
+from tunnelkit.events import Event, LinkFailed
 from tunnelkit.programs.carriers import add_carrier_flags, make_network
 from tunnelkit.programs.flags import (
     Flags,
@@ -31,7 +32,7 @@ from tunnelkit.programs.flags import (
 from tunnelkit.programs.logs import configure_logging
 from tunnelkit.programs.watch import log_events
 
-from .call import STOP_SECONDS, Call, Ending, Exit
+from .call import NOT_ALLOWED, STOP_SECONDS, Call, Ending, Exit
 from .descriptors import take_over
 
 __all__ = ["main", "make_flags"]
@@ -164,6 +165,20 @@ async def _receive_signals(
 # --- the program -------------------------------------------------------------------------------
 
 
+class _Refusals:
+    """Ends a call that no broker or peer will ever carry, without waiting for the timeout."""
+
+    def __init__(self, call: Call, links: Iterable[Address]) -> None:
+        self._call = call
+        self._open = {str(address) for address in links}
+
+    def listen(self, event: Event) -> None:
+        if isinstance(event, LinkFailed) and event.code in NOT_ALLOWED:
+            self._open.discard(event.address)
+            if not self._open and not self._call.is_open:
+                self._call.stop(Ending(Exit.REFUSED, event.why))
+
+
 async def _serve(
     options: argparse.Namespace, identity: Identity, network: Network, destination: Destination
 ) -> Ending:
@@ -185,6 +200,7 @@ async def _serve(
             call.stop(Ending(Exit.DISPLACED, f"{text}; {advice}"))
 
         log_events(endpoint, displaced)
+        endpoint.events.add(_Refusals(call, options.link).listen)
         await nursery.start(_receive_signals, call)
         ending = await call.run(take_over(0), take_over(1))
         if ending.exit is not Exit.OK:
@@ -206,11 +222,10 @@ def _check_descriptors() -> None:
             ) from None
 
 
-def _run(options: argparse.Namespace) -> Ending:
+def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> Ending:
     identity = load_identity(options)
     destination = parse_destination(options.destination, peer=options.peer, what="TARGET[@PEER]")
-    options.listen = []  # what makes carriers asks for it; nothing listens here
-    network = make_network(options)
+    network = make_network(options, environment)
     if options.check:
         links = ", ".join(map(str, options.link))
         print(f"connect: the settings are right; it would open {destination}")
@@ -243,9 +258,10 @@ def main(
 ) -> int:
     """Run the program; return its exit status."""
     try:
-        options = make_flags().parse(arguments, os.environ if environment is None else environment)
+        variables = os.environ if environment is None else environment
+        options = make_flags().parse(arguments, variables)
         configure_logging("human", "info" if options.verbose else options.log_level)
-        ending = _run(options)
+        ending = _run(options, variables)
     except KeyboardInterrupt:
         ending = Ending(Exit.CUT_SHORT)
     except Exception as error:

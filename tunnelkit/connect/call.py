@@ -28,7 +28,15 @@ from tunnelkit.wire.stream import StreamCore
 
 from .descriptors import DescriptorPipe
 
-__all__ = ["Call", "Ending", "Exit", "ending_of", "refusal_of"]
+__all__ = [
+    "NOT_ALLOWED",
+    "STOP_SECONDS",
+    "Call",
+    "Ending",
+    "Exit",
+    "ending_of",
+    "refusal_of",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +69,7 @@ class Ending:
     text: str = ""
 
 
-_NOT_ALLOWED: Final = frozenset(
+NOT_ALLOWED: Final = frozenset(
     {
         ErrorCode.UNAUTHENTICATED,
         ErrorCode.TOKEN_EXPIRED,
@@ -76,7 +84,7 @@ _NOT_ALLOWED: Final = frozenset(
 
 def refusal_of(what: str, code: int, text: str) -> Ending:
     """Return the ending of a call that did not begin."""
-    status = Exit.REFUSED if code in _NOT_ALLOWED else Exit.UNAVAILABLE
+    status = Exit.REFUSED if code in NOT_ALLOWED else Exit.UNAVAILABLE
     return Ending(status, f"{what}: {text} [{code_name(code)}]")
 
 
@@ -103,6 +111,8 @@ class Call:
         self.endpoint = endpoint
         self.destination = destination
         self.timeout = timeout
+        self.is_open = False
+        """Whether the session was open once: from then on it looks after itself."""
         self._scope = trio.CancelScope()
         self._stopped: Ending | None = None
         self._hung_up = False
@@ -158,6 +168,7 @@ class Call:
             raise SessionError(error.code, f"{text} (tried for {self.timeout:g} s)") from None
 
     async def _carry(self, session: Session, pipe: DescriptorPipe) -> Ending:
+        self.is_open = True
         answered, over = trio.Event(), trio.Event()
         with session.pump.batch():
             core = session.offer_stream(self.destination.target)
