@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import trio
@@ -15,6 +16,7 @@ from tunnelkit._version import __version__
 from tunnelkit.errors import ConfigurationError, TunnelError
 
 from .client import call_admin
+from .live import can_show_screen, print_events
 from .tables import show
 
 __all__ = ["main"]
@@ -22,6 +24,10 @@ __all__ = ["main"]
 EXIT_FAULT = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+EXIT_BY_SIGNAL = 128
+
+DEFAULT_INTERVAL_SECONDS = 1.0
+MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS = 0.1, 3600.0
 
 _PROGRAM = "python -m tunnelkit.admin"
 
@@ -32,6 +38,9 @@ example: send the new connections of port "orders" to Alice's laptop, look, and 
   {_PROGRAM} run/sidecar.sock intercept orders devbox/alice
   {_PROGRAM} run/sidecar.sock ports
   {_PROGRAM} run/sidecar.sock restore orders
+
+and see what happens while it happens
+  {_PROGRAM} run/sidecar.sock status --watch
 
 exit status: 0 done, 1 the program refused or did not answer, 2 a wrong command line or socket,
 130 interrupted
@@ -53,7 +62,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tunnelkit {__version__}")
     parser.add_argument("socket", metavar="SOCKET", help="path of the program's admin socket")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add(commands, "status", "status", "links, sessions, ports, counters")
+    _add_watch(_add(commands, "status", "status", "links, sessions, ports, counters"))
     _add(commands, "ports", "intercept.list", "ports of a sidecar, and who intercepts them")
     _add(commands, "version", "version", "which program runs, and its version")
     _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
@@ -72,6 +81,31 @@ def _add(
     command.add_argument("--json", action="store_true", help="one JSON value, for programs")
     command.set_defaults(method=method, params_of=params_of)
     return command
+
+
+def _add_watch(status: argparse.ArgumentParser) -> None:
+    status.add_argument(
+        "--watch",
+        action="store_true",
+        help="show what happens until Ctrl-C: a live screen on a terminal, else a line for each "
+        "event; with --json an object on each line",
+    )
+    status.add_argument(
+        "--interval",
+        type=_interval,
+        metavar="SECONDS",
+        help=f"renew the numbers on the screen this often (default: {DEFAULT_INTERVAL_SECONDS:g})",
+    )
+
+
+def _interval(text: str) -> float:
+    is_number = text.isascii() and text.replace(".", "", 1).isdigit()
+    if is_number and MIN_INTERVAL_SECONDS <= float(text) <= MAX_INTERVAL_SECONDS:
+        return float(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a number of seconds from {MIN_INTERVAL_SECONDS:g} "
+        f"to {MAX_INTERVAL_SECONDS:g}"
+    )
 
 
 def _add_intercepts(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -107,8 +141,10 @@ def _set_params(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _run(arguments: Sequence[str] | None) -> None:
+def _run(arguments: Sequence[str] | None) -> int:
     options = _build_parser().parse_args(arguments)
+    if options.command == "status" and (options.watch or options.interval is not None):
+        return _watch(options)
     params: Mapping[str, object] = options.params_of(options)
     result = trio.run(call_admin, options.socket, options.method, params)
     if options.json:
@@ -116,12 +152,25 @@ def _run(arguments: Sequence[str] | None) -> None:
     else:
         show(options.command, result)
     sys.stdout.flush()
+    return 0
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Show what happens until that is ended; return the exit status."""
+    if not options.watch:
+        raise ConfigurationError("--interval goes with --watch: give both, or none")
+    if options.json or not can_show_screen():
+        trio.run(partial(print_events, options.socket, as_json=options.json))
+    from .screen import show_screen  # rich takes long to load, and need not be there
+
+    interval: float = options.interval or DEFAULT_INTERVAL_SECONDS
+    return EXIT_BY_SIGNAL + trio.run(partial(show_screen, options.socket, interval=interval))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     try:
-        _run(arguments)
+        return _run(arguments)
     except TunnelError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAULT

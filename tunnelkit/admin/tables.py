@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-__all__ = ["Table", "show", "tables_of"]
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+__all__ = ["Table", "age_of", "plain", "printable", "rich_table", "show", "size_of", "tables_of"]
 
 Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """Title, headings, rows."""
@@ -133,29 +136,40 @@ def age_of(seconds: float) -> str:
 
 def _print(table: Table) -> None:
     title, headings, rows = table
-    rows = [[_printable(cell) for cell in row] for row in rows]
     try:
-        from rich import box
         from rich.console import Console
-        from rich.table import Table as RichTable
-        from rich.text import Text
     except ImportError:
-        print(plain(title, headings, rows))
-        return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        print(plain(title, headings, rows))
-        return
+        console = None
+    else:
+        console = Console(highlight=False)
+    if console is not None and console.is_terminal:
+        console.print(rich_table(table))
+    else:
+        print(plain(title, headings, [[printable(cell) for cell in row] for row in rows]))
+
+
+def rich_table(table: Table, *, one_line: bool = False) -> RichTable:
+    """Return a table for rich to draw; with *one_line* rows are cut, and not broken, to fit."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title, headings, rows = table
     made = RichTable(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     made.show_header = any(headings)
+    made.show_edge = not one_line
+
+    def cell(text: str) -> Text:
+        return Text(text, no_wrap=one_line, overflow="ellipsis" if one_line else "fold")
+
     for heading in headings:
-        made.add_column(heading)
+        made.add_column(cell(heading))
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    console.print(made)
+        made.add_row(*(cell(printable(text)) for text in row))
+    return made
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape what could move the terminal's cursor: some texts come from peers."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
