@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from . import limits
 from ._version import __version__
 from .auth import Capability, Identity, KeyRing, hello_message, sign, verify, verify_signature
+from .carriers.http_answers import TO_A_LINK, looks_like_http
 from .errors import AuthenticationError, ErrorCode, LinkRefused, RemoteProtocolError
 from .wire.frames import (
     FLAG_OPTIONAL,
@@ -31,7 +32,7 @@ from .wire.frames import (
 )
 from .wire.states import LINK_ACCEPTOR, LINK_DIALER, LinkState
 
-__all__ = ["AGENT", "Accepting", "Dialing", "Peer", "check_first_bytes"]
+__all__ = ["AGENT", "Accepting", "Dialing", "NotALink", "Peer", "check_first_bytes"]
 
 AGENT = f"tunnelkit/{__version__}"
 
@@ -60,25 +61,36 @@ def _check_magic(values: Mapping[str, Value]) -> None:
         raise RemoteProtocolError("the peer does not speak the tunnel protocol (wrong magic)")
 
 
-_HTTP = ("GET ", "POST", "PUT ", "HEAD", "OPTI", "DELE", "CONN", "TRAC", "PATC", "PRI ", "HTTP")
 _TLS = b"\x16\x03"
 _TLS_ALERT = b"\x15\x03"
+
+
+class NotALink(RemoteProtocolError):
+    """Somebody speaks another protocol; `answer` is what to tell them in it."""
+
+    def __init__(self, text: str, answer: bytes) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 def check_first_bytes(data: memoryview) -> None:
     """Refuse what begins as another protocol does; read as a frame it would make no sense.
 
     Raises:
+        NotALink: this is the request of an HTTP client.
         RemoteProtocolError: the text names the protocol.
     """
-    start = bytes(data[:4])
+    start = bytes(data[:8])
     if start[:2] == _TLS:
         raise RemoteProtocolError("this looks like TLS; a plain tunnel link was expected")
     if start[:2] == _TLS_ALERT:
         raise RemoteProtocolError("the other side speaks TLS: dial tls:// instead of tcp://")
-    if start.decode("latin-1") in _HTTP:
-        raise RemoteProtocolError("this looks like HTTP; a tunnel link was expected")
-    if start == b"SSH-":
+    if looks_like_http(start):
+        raise NotALink("this looks like HTTP; a tunnel link was expected", TO_A_LINK)
+    if start.startswith(b"HTTP/"):
+        text = "this looks like HTTP; a tunnel link was expected: if it is a tunnel, dial ws://"
+        raise RemoteProtocolError(text)
+    if start.startswith(b"SSH-"):
         raise RemoteProtocolError("this looks like SSH; a tunnel link was expected")
 
 

@@ -22,8 +22,9 @@ import trio
 
 from . import limits
 from .carriers import Pipe, PipeBroken
+from .carriers.farewell import REFUSAL_SECONDS, Farewell
 from .errors import AuthenticationError, LinkError, LinkLost, RemoteProtocolError
-from .handshake import Accepting, Dialing, Peer, check_first_bytes
+from .handshake import Accepting, Dialing, NotALink, Peer, check_first_bytes
 from .liveness import TICKS, Health, Liveness
 from .outbox import Outbox
 from .pump import Timer
@@ -160,7 +161,10 @@ class Link(Outbox):
         self.close_outbox()
         if self._timer is not None:
             self._timer.cancel()
-        self.pipe.close()
+        if isinstance(error.__cause__, NotALink):
+            Farewell(self.pipe, REFUSAL_SECONDS)  # so that the answer can be read
+        else:
+            self.pipe.close()
         users, self.users = list(self.users.values()), {}
         for user in users:
             user.link_lost()
@@ -273,7 +277,7 @@ class Link(Outbox):
     def _fail(self, error: RemoteProtocolError | AuthenticationError) -> None:
         """The peer broke the rules: say so as far as it can be said, and close."""
         if isinstance(self._handshake, Accepting):
-            last = self._handshake.refusal(error)
+            last = error.answer if isinstance(error, NotALink) else self._handshake.refusal(error)
         elif self.is_up:
             values = encode_fields(
                 FrameType.GO_AWAY, code=error.code, reconnect_after_ms=1000, text=error.text[:200]

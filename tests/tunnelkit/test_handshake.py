@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.pairs import NOW, make_identity
 from tests.tunnelkit.strangers import (
+    Owner,
     accepting,
     dialing,
     join_links,
@@ -30,7 +31,9 @@ from tunnelkit.errors import (
     RemoteProtocolError,
 )
 from tunnelkit.handshake import AGENT
+from tunnelkit.link import Link
 from tunnelkit.pump import Pump, acquire_pump, release_pump
+from tunnelkit.testing import memory_pipe_pair
 from tunnelkit.wire.frames import (
     FLAG_OPTIONAL,
     HEADER,
@@ -231,8 +234,6 @@ async def test_second_hello_is_refused(pump: Pump) -> None:
 HTTP = b"GET /status HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"
 TLS = bytes.fromhex("16030100f1010000ed0303") + bytes(230)
 HOSTILE = {
-    "http": (HTTP, "looks like HTTP"),
-    "http-post": (b"POST / HTTP/1.0\r\n\r\n", "looks like HTTP"),
     "tls": (TLS, "looks like TLS"),
     "ssh": (b"SSH-2.0-OpenSSH_9.6\r\n", "looks like SSH"),
     "giant": (HEADER.pack(1, 0, 0, 0, 0, 0xFFFFFFFF, 0), "over the limit of 8192"),
@@ -252,6 +253,23 @@ async def test_hostile_first_bytes_end_the_link_at_once(case: str, pump: Pump) -
     assert link.pipe.description in str(error)
     assert peer.ending == "eof"
     assert len(peer.received(FrameType.REFUSE)) == 1
+
+
+@pytest.mark.parametrize("request_", [HTTP, b"POST / HTTP/1.0\r\n\r\n" + bytes(100_000)])
+async def test_http_is_answered_in_words(
+    autojump_clock: MockClock, pump: Pump, request_: bytes
+) -> None:
+    left, right = memory_pipe_pair(pump)
+    owner = Owner()
+    Link(right, accepting(), owner).start()
+    while request_:
+        request_ = request_[left.try_send(request_) :]
+        await settle()
+    assert "looks like HTTP" in str(owner.closed[0])
+    answer = bytes(left.try_receive(10_000) or b"")
+    assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"\r\nUpgrade: tunnelkit/1\r\n" in answer
+    assert b"the port of a tunnel" in answer
 
 
 async def test_dialer_tells_that_it_reached_a_web_server(pump: Pump) -> None:
