@@ -104,17 +104,17 @@ def explain(answer: Answer, proxy: Proxy, address: Address) -> str:
     """Return what an answer that opens no tunnel means, and what to do."""
     target = address.host_port
     status = answer.status
-    if status == 407:
+    if status in (401, 407):  # some answer 401 to a login that is wrong
         return _explain_login(answer, proxy)
     if 300 <= status < 400:
         found = [printable(value) for value in answer.values(b"location")]
         where = f" to {found[0]}" if found else ""
         return f"the proxy sends clients on{where} ({answer}): does it want a login in a browser?"
-    if status in (401, 403, 451):
+    if status in (403, 451):
         return f"the proxy does not let anybody through to {target} ({answer}): {_LIST}"
     if status in (404, 405, 501):
         return f"this is no proxy for CONNECT ({answer}): look at its host and port"
-    if status in (408, 502, 503, 504):
+    if status in (408, 500, 502, 503, 504):
         return (
             f"the proxy does not reach {target} ({answer}): is the tunnel running, and is its name "
             "known there?"
