@@ -120,6 +120,10 @@ class Handshake(ABC):
         """The time is over."""
         self.fail(f"no complete handshake within {self._seconds:g} s")
 
+    def too_large(self) -> None:
+        """The other side's head has no end."""
+        self.fail(f"an HTTP head of more than {MAX_HEAD_BYTES} bytes")
+
     def closed_early(self) -> None:
         """The other side ended the connection."""
         self.fail("the other side closed the connection during the handshake")
@@ -163,7 +167,7 @@ class Handshake(ABC):
         try:
             found = self.received.take_head()
         except HeadTooLarge:
-            self.fail(f"an HTTP head of more than {MAX_HEAD_BYTES} bytes")
+            self.too_large()
         else:
             if found is not None:
                 self.head_arrived(*found)

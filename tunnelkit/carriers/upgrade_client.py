@@ -14,6 +14,7 @@ from tunnelkit.pump import Pump
 
 from .exchange import ClientHandshake, LayeredConnect, printable
 from .pipe import Connected, Network, Pending, Pipe
+from .tls_settings import LINK_ALPN
 from .upgrade_options import SUBPROTOCOL, WebSocketOptions, plain
 from .websocket import WebSocketPipe
 
@@ -37,6 +38,11 @@ _HINTS: Final = {
 
 def explain_status(code: int, headers: list[tuple[bytes, bytes]]) -> str:
     """Return what an answer other than 101 means, and what to do."""
+    for wanted in (value for name, value in headers if name.lower() == b"upgrade"):
+        if wanted.startswith(b"TLS/"):
+            return "the server speaks TLS: use wss:// in place of ws://"
+        if wanted == LINK_ALPN.encode():
+            return "it is a tunnel without WebSocket: dial tcp://, or tls:// in place of wss://"
     if code in _REDIRECTS:
         found = [value for name, value in headers if name.lower() == b"location"]
         where = f" to {printable(found[0])}" if found else ""

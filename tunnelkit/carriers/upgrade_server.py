@@ -19,8 +19,9 @@ from wsproto.utilities import RemoteProtocolError
 from tunnelkit.addresses import Address
 from tunnelkit.pump import Pump
 
-from .exchange import Handshake
-from .pipe import Listener, Network, Pipe
+from .exchange import MAX_HEAD_BYTES, Handshake
+from .http_answers import answer
+from .pipe import Listener, Network, Pipe, PipeBroken
 from .upgrade_options import SUBPROTOCOL, WebSocketOptions, plain
 from .websocket import WebSocketPipe
 
@@ -87,11 +88,11 @@ class _Server(Handshake):
 
     def head_arrived(self, head: bytes, early: bytes) -> None:
         try:
-            answer = _answer(head, self._door)
+            accepted = _accept(head, self._door)
         except _Refusal as refusal:
             self._refuse(refusal)
         else:
-            self.write(answer, lambda: self._accepted(early))
+            self.write(accepted, lambda: self._accepted(early))
 
     def _accepted(self, early: bytes) -> None:
         self.finish()
@@ -107,7 +108,21 @@ class _Server(Handshake):
         self._timer.cancel()
         self._timer = self._inner.pump.call_later(LINGER_SECONDS, self.abandon)
         self.received.clear()
-        self.write(_encode(refusal), self._inner.send_eof)
+        said = answer(refusal.status, refusal.text, refusal.headers)
+        try:
+            self.write(said, self._inner.send_eof)
+        except PipeBroken:
+            self.abandon()
+
+    def too_late(self) -> None:
+        if self.received.start and not self._is_refused:
+            text = f"The request was not complete within {self._seconds:g} s."
+            self._refuse(_Refusal(408, text))
+        else:
+            super().too_late()
+
+    def too_large(self) -> None:
+        self._refuse(_Refusal(431, f"The request has more than {MAX_HEAD_BYTES} bytes of headers."))
 
     def fail(self, why: str) -> None:
         if self._is_over:
@@ -121,7 +136,7 @@ class _Server(Handshake):
         self._door.open.discard(self)
 
 
-def _answer(head: bytes, door: _Door) -> bytes:
+def _accept(head: bytes, door: _Door) -> bytes:
     """Return the response that accepts the request in *head*; raise _Refusal otherwise."""
     http = h11.Connection(h11.SERVER)
     http.receive_data(head)
@@ -161,26 +176,6 @@ def _check_request(request: h11.Request, headers: dict[bytes, bytes], door: _Doo
     if not door.options().lets_in(headers.get(b"authorization", b"")):
         text = "The bearer token is missing or wrong."
         raise _Refusal(401, text, (("WWW-Authenticate", "Bearer"),))
-
-
-def _encode(refusal: _Refusal) -> bytes:
-    body = f"{refusal.text}\n".encode()
-    lines = [
-        f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        "Connection: " + ("Upgrade, close" if refusal.status == 426 else "close"),
-        *(f"{name}: {value}" for name, value in refusal.headers),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-_REASONS: Final = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    404: "Not Found",
-    426: "Upgrade Required",
-}
 
 
 class _WebSocketListener:

@@ -13,6 +13,7 @@ from tests.tunnelkit.carriers_websocket.ends import End, MemoryWebSockets, frame
 from tests.tunnelkit.strangers import quiet_pump
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import ConnectFailed, Listener, Pipe, connect
+from tunnelkit.carriers.http_answers import PLAIN_TO_TLS, TO_A_LINK
 from tunnelkit.carriers.upgrade import MAX_HEAD_BYTES, TIMEOUT_SECONDS, WebSocketOptions
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.pump import Pump
@@ -201,6 +202,8 @@ ANSWERS = {
     b"HTTP/1.1 200 \r\nA B: C\r\n\r\n": "handshake is wrong: Bad HTTP message",
     b"HTTP/1.1 101 Yes\r\nUpgrade: \xff\r\nConnection: \xff\r\n\r\n": "not ASCII",
     b"\x15\x03\x01\x00\x02\x02\x16": "speaks TLS: use wss://",
+    PLAIN_TO_TLS: "HTTP 400: the server speaks TLS: use wss://",
+    TO_A_LINK: "HTTP 426: it is a tunnel without WebSocket: dial tcp://",
     b"SSH-2.0-OpenSSH": "not HTTP: is it a tunnel without WebSocket, tcp://",
     b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000: "more than 16384 bytes",
 }
@@ -290,13 +293,27 @@ async def test_slow_request_has_a_deadline(autojump_clock: MockClock, stage: Sta
         end.send(bytes([byte]))
         await trio.sleep(TIMEOUT_SECONDS / 15)
     assert end.ending
+    assert end.data.startswith(b"HTTP/1.1 408 ")
     assert not stage.accepted
+
+
+async def test_client_that_says_nothing_is_sent_away(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    async with no_leaks():
+        listener = await stage.listen()
+        end = await stage.say(b"")
+        await trio.sleep(TIMEOUT_SECONDS + 0.1)
+        assert (end.data, end.ending) == (b"", "eof")
+        listener.close()
+        end.pipe.close()
 
 
 async def test_endless_request_is_cut(autojump_clock: MockClock, stage: Stage) -> None:
     await stage.listen()
     end = await stage.say(REQUEST[:-2] + b"X: " + b"x" * 2 * MAX_HEAD_BYTES)
     assert end.ending
+    assert end.data.startswith(b"HTTP/1.1 431 ")
     assert not stage.accepted
 
 
