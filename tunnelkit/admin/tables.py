@@ -44,7 +44,9 @@ def tables_of(status: _Item, now: float) -> list[Table]:
         tables.append(_sessions_table(status["sessions"]))
     if "ports" in status:
         tables.append(_ports_table(status["ports"]))
-    for name in ("targets", "broker"):
+    if status.get("forwards"):
+        tables.append(_forwards_table(status["forwards"]))
+    for name in ("exits", "broker"):
         if name in status:
             tables.append(_facts_table(name, status[name]))
     return tables
@@ -92,12 +94,35 @@ def _ports_table(ports: Iterable[Any]) -> Table:
             str(port["target"]),
             _intercept_words(port["intercept"]),
             str(port["open"]),
-            ", ".join(f"{name} {count}" for name, count in sorted(port["counts"].items())) or "-",
+            _counts_words(port["counts"]),
             str(port["last_reason"]) or "-",
         )
         for port in ports
     ]
     return "ports", ("name", "listen", "target", "intercept", "open", "counts", "last reason"), rows
+
+
+def _forwards_table(forwards: Iterable[_Item]) -> Table:
+    rows = [
+        (
+            str(forward["name"]),
+            str(forward["kind"]),
+            str(forward["listen"]) or "closed",
+            f"{forward['target'] or 'any'} at {forward['peer']}",
+            str(forward["open"]) + (f" (+{forward['waiting']})" if forward["waiting"] else ""),
+            size_of(forward["bytes_in"]),
+            size_of(forward["bytes_out"]),
+            _counts_words(forward["counts"]),
+            str(forward["last_reason"]) or "-",
+        )
+        for forward in forwards
+    ]
+    names = ("name", "kind", "listen", "leads to", "open", "in", "out", "counts", "last reason")
+    return "forwards", names, rows
+
+
+def _counts_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
 
 
 def _intercept_words(intercept: _Item | None) -> str:
@@ -111,6 +136,8 @@ def _facts_table(title: str, facts: _Item) -> Table:
     def words(value: object) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{key} = {item}" for key, item in value.items()) or "-"
+        if isinstance(value, list):
+            return ", ".join(str(item) for item in value) or "-"
         return str(value)
 
     rows = [(key.replace("_", " "), words(value)) for key, value in facts.items()]
