@@ -18,7 +18,7 @@ RUNNABLE = [
 
 def _needs(page: Path) -> list[pytest.MarkDecorator]:
     """Return the programs that a page runs and that may not be installed, as marks."""
-    found = [name for name in ("openssl",) if f"\n{name} " in page.read_text()]
+    found = [name for name in ("openssl", "tinyproxy") if f"\n{name} " in page.read_text()]
     return [pytest.mark.needs_program(*found)] if found else []
 
 

@@ -342,7 +342,8 @@ output:
 
 signals:
   SIGTERM, SIGINT: accept nothing new, finish what runs (--drain-seconds), end.  Once more: end now.
-  SIGHUP, with --tls-cert: read the files of --tls-* again; links that are up keep theirs.
+  SIGHUP, with --tls-cert or --ws-*token: read the files of --tls-* and --ws-* again; links that are
+  up keep theirs.
 
 exit status:
   0  stopped as asked, everything that ran was finished
