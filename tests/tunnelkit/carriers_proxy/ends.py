@@ -15,10 +15,12 @@ from tunnelkit.carriers import (
     Pipe,
     ProxySettings,
     TlsSettings,
+    WebSocketOptions,
     connect,
 )
 from tunnelkit.carriers.pipe import Connected
 from tunnelkit.carriers.proxy import ProxiedNetwork, RoutedAddress, connect_through
+from tunnelkit.carriers.upgrade import connect_websocket
 from tunnelkit.pump import Pump
 from tunnelkit.testing import MemoryNetwork
 
@@ -27,7 +29,7 @@ OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class MemorySockets(Network):
-    """A host on which ``tcp://`` addresses work too, straight or by a route."""
+    """A host on which ``tcp://`` and ``ws://`` addresses work too, straight or by a route."""
 
     def __init__(self, host: Network) -> None:
         self.host = host
@@ -36,6 +38,9 @@ class MemorySockets(Network):
         return await self.host.resolve(replace(address, scheme="memory"))
 
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
+        if address.scheme == "ws":
+            below = replace(address, scheme="tcp", path="")
+            return connect_websocket(self, address, below, pump, WebSocketOptions(), done)
         if isinstance(address, RoutedAddress) and address.route is not None:
             return connect_through(self.host, address, address.route, pump, done)
         return self.host.connect_nowait(address, pump, done)

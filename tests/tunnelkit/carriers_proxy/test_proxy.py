@@ -251,3 +251,33 @@ async def test_cancelled_anywhere(
             stage.asked.clear()
 
     await cancel_at_each_step(use)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_cancelled_while_the_proxy_says_nothing(
+    autojump_clock: MockClock, stage: Stage, scheme: str
+) -> None:
+    listener = await stage.stand_in(b"")
+    async with no_leaks():
+        with trio.move_on_after(TIMEOUT_SECONDS / 2) as scope:
+            await stage.dial(f"{scheme}://proxy:3128")
+        assert scope.cancelled_caught
+        await settle()
+        assert stage.asked[0].ending == "eof"
+        stage.asked[0].pipe.close()
+    listener.close()
+
+
+async def test_cancelled_while_a_websocket_is_asked_for(
+    autojump_clock: MockClock, stage: Stage
+) -> None:
+    listener = await stage.stand_in(OK)
+    async with no_leaks():
+        with trio.move_on_after(1) as scope:
+            await stage.dial(address=Address("ws", "broker.example", 80, "/tunnel"))
+        assert scope.cancelled_caught
+        await settle()
+        assert b"\r\n\r\nGET /tunnel HTTP/1.1\r\nHost: broker.example:80\r\n" in stage.asked[0].data
+        assert stage.asked[0].ending == "eof"
+        stage.asked[0].pipe.close()
+    listener.close()

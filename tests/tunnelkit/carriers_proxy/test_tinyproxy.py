@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.tunnelkit.carriers_proxy.tinyproxy import Tinyproxy, running
+from tests.tunnelkit.carriers_websocket.ends import End
 from tests.tunnelkit.certificates import tls_settings
 from tests.tunnelkit.pairs import World, echo, open_pair, open_streams, receive_all
 from tunnelkit.addresses import Address
@@ -22,6 +23,7 @@ from tunnelkit.carriers import (
     connect,
 )
 from tunnelkit.pump import Pump
+from tunnelkit.testing import cancel_at_each_step, no_leaks
 
 pytestmark = pytest.mark.needs_program("tinyproxy")
 
@@ -129,3 +131,26 @@ async def test_ipv6(pump: Pump, proxy: Tinyproxy) -> None:
     listener = await network.listen(Address("tcp", "::1", 0), pump, lambda pipe: pipe.close())
     (await connect(network.for_links, listener.address, pump)).close()
     listener.close()
+
+
+# --- what is left -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["tls", "wss"])
+async def test_cancelled_anywhere(pump: Pump, proxy: Tinyproxy, scheme: str) -> None:
+    network = SocketNetwork(tls_settings(), proxy=ProxySettings.of_url(proxy.url))
+    accepted: list[End] = []
+    address = Address(scheme, "127.0.0.1", 0)
+
+    async def use() -> None:
+        listener = await network.listen(address, pump, lambda pipe: accepted.append(End(pipe)))
+        try:
+            (await connect(network.for_links, listener.address, pump)).close()
+        finally:
+            listener.close()
+            for end in accepted:
+                end.pipe.reset()
+            accepted.clear()
+
+    async with no_leaks():
+        await cancel_at_each_step(use)
