@@ -82,11 +82,17 @@ class View:
 
 
 def fit(tables: Sequence[Table], height: int) -> list[Table]:
-    """Shorten the longest tables, as far as needed for all to have at most *height* lines."""
+    """Shorten the longest tables until all together have at most *height* lines.
+
+    If that is not enough, the last ones are left out.
+    """
     most = max((len(rows) for _, _, rows in tables), default=0)
     while most > 1 and sum(_height(_cut(table, most)) for table in tables) > height:
         most -= 1
-    return [_cut(table, most) for table in tables]
+    shown = [_cut(table, most) for table in tables]
+    while shown and sum(map(_height, shown)) > height:
+        shown.pop()
+    return shown
 
 
 def _height(table: Table) -> int:
@@ -112,7 +118,7 @@ def draw(view: View, now: float, width: int, height: int) -> RenderableType:
     parts.append("")
     room = max(0, height - len(console.render_lines(Group(*parts))) - 1)
     lines = [_event_line(event, now) for event in list(view.events)[-room:]] if room else []
-    if not lines:
+    if room and not lines:
         lines = [Text("  nothing has happened since you began to watch", style="dim")]
     return Group(*parts, Rule("events", align="left", style="dim"), *lines)
 
