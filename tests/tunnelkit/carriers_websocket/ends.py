@@ -47,6 +47,11 @@ class End:
         """What has arrived."""
         return bytes(self._data)
 
+    @property
+    def count(self) -> int:
+        """How many bytes have arrived."""
+        return len(self._data)
+
     def read(self) -> None:
         """Begin to read."""
         self._reads = True

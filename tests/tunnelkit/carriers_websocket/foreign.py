@@ -1,81 +1,84 @@
-"""Other WebSocket implementations in threads of their own, and our side of the conversation."""
+"""Other WebSocket programs in processes of their own, and our side of the conversation."""
 
 from __future__ import annotations
 
-import random
-import socket
-import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import trio
-from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as dial_websocket
-from websockets.sync.server import ServerConnection
-from websockets.sync.server import serve as serve_websocket
-from websockets.typing import Subprotocol
 
 from tests.tunnelkit.carriers_websocket.ends import End
 from tests.tunnelkit.pairs import wait_until
 from tunnelkit.addresses import Address
-from tunnelkit.carriers import SYSTEM_NETWORK, Pipe
-from tunnelkit.carriers.upgrade import SUBPROTOCOL
+from tunnelkit.carriers import SYSTEM_NETWORK, Pipe, connect
 from tunnelkit.pump import Pump
 
-DATA = random.Random(1).randbytes(5 << 20)
-OURS = [Subprotocol(SUBPROTOCOL)]
+ROOT: Final = Path(__file__).resolve().parents[3]
+PEERS: Final = "tests.tunnelkit.carriers_websocket.peers"
+PROGRAMS: Final = {
+    "websockets": [sys.executable, "-m", f"{PEERS}.peer_websockets"],
+    "trio-websocket": [sys.executable, "-m", f"{PEERS}.peer_trio"],
+    "ws": ["node", str(ROOT / PEERS.replace(".", "/") / "peer_ws.js")],
+}
 
 
-def pieces(data: bytes, seed: int) -> Iterator[bytes]:
-    """Cut *data* into pieces of random size, most of them small, some empty."""
-    chance, at = random.Random(seed), 0
-    while at < len(data):
-        size = chance.choice((0, 1, 125, 126, 1000, 65_535, 65_536, 300_000))
-        yield data[at : at + size]
-        at += size
+class Foreign:
+    """A peer that runs; see `peers/plan.py`."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self._text = b""
+
+    async def line(self) -> dict[str, Any]:
+        """Return what it says next."""
+        assert self.process.stdout is not None  # a pipe was asked for
+        while b"\n" not in self._text:
+            data = await self.process.stdout.receive_some(65_536)
+            assert data, "the peer ended without a word"
+            self._text += data
+        line, _, self._text = self._text.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    async def report(self) -> dict[str, Any]:
+        """Return its report, once it has ended."""
+        found = await self.line()
+        assert await self.process.wait() == 0
+        return found
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
 
 
-def converse(peer: ClientConnection | ServerConnection, data: bytes) -> bytes:
-    """Send *data* as one message in pieces, a ping between each two, and read as much."""
-    got = bytearray()
-
-    def read() -> None:
-        while len(got) < len(data):
-            message = peer.recv()
-            assert isinstance(message, bytes)
-            got.extend(message)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number, piece in enumerate(pieces(data, 2)):
-        if number % 3 == 0:
-            peer.ping()
-        peer.send(pieces(piece, number) if piece else b"")
-    reader.join()
-    return bytes(got)
-
-
-@contextmanager
-def websockets_server(
-    handle: Callable[[ServerConnection], None],
-) -> Generator[Address]:
-    """Run a server of `websockets` in a thread; give its address."""
-    with serve_websocket(handle, "127.0.0.1", 0, subprotocols=OURS, max_size=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        host, port = server.socket.getsockname()[:2]
-        try:
-            yield Address("ws", host, port, "/x")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextmanager
-def websockets_client(address: Address) -> Generator[ClientConnection]:
-    """Dial with `websockets`, which offers compression."""
-    with dial_websocket(str(address), subprotocols=OURS, max_size=None) as peer:
-        yield peer
+@asynccontextmanager
+async def start(
+    kind: str, role: str, scenario: str, file: Path, url: str = "", modules: str = ""
+) -> AsyncGenerator[Foreign]:
+    """Start a peer; kill what is left of it."""
+    process = await trio.lowlevel.open_process(
+        [*PROGRAMS[kind], role, scenario, str(file), url],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NODE_PATH": modules},
+    )
+    try:
+        yield Foreign(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+            assert process.stdout is not None  # a pipe was asked for
+            await process.stdout.aclose()
 
 
 @asynccontextmanager
@@ -92,20 +95,39 @@ async def listening(pump: Pump) -> AsyncGenerator[tuple[Address, list[Pipe]]]:
             pipe.close()
 
 
-async def exchange(pipe: Pipe) -> End:
-    """Send DATA while reading as much; return the end, which reads on."""
-    end = End(pipe)
-    end.send(DATA)
-    await wait_until(lambda: len(end.data) >= len(DATA) or end.ending)
-    await wait_until(lambda: not end.left or end.ending)
-    return end
+@dataclass
+class Meeting:
+    """One conversation with a peer of some kind."""
 
+    kind: str
+    role: str
+    """Which side the peer is: "client" or "server"."""
+    file: Path
+    """The bytes that both sides send."""
+    modules: str
+    """Where Node finds `ws`."""
+    pump: Pump
 
-async def leave(end: End) -> None:
-    """Close once the other side has."""
-    await wait_until(lambda: end.ending)
-    assert end.ending == "eof"
-    end.pipe.close()
+    @asynccontextmanager
+    async def hold(self, scenario: str) -> AsyncGenerator[tuple[Foreign, Pipe]]:
+        """Let the peer come, or dial it; the pipe is closed at the end."""
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            what = self.kind, self.role, scenario, self.file
+            if self.role == "client":
+                address, accepted = await enter(listening(self.pump))
+                peer = await enter(start(*what, str(address), modules=self.modules))
+                pipe = await first(accepted)
+            else:
+                peer = await enter(start(*what, modules=self.modules))
+                port = (await peer.line())["port"]
+                pipe = await connect(
+                    SYSTEM_NETWORK, Address("ws", "127.0.0.1", port, "/x"), self.pump
+                )
+            try:
+                yield peer, pipe
+            finally:
+                pipe.close()
 
 
 async def first(accepted: list[Pipe]) -> Pipe:
@@ -114,18 +136,6 @@ async def first(accepted: list[Pipe]) -> Pipe:
     return accepted[0]
 
 
-def in_single_bytes(address: Address, data: bytes) -> bytes:
-    """Send *data* over TCP one byte at a time; return all that comes back."""
-    got = bytearray()
-    with socket.create_connection((address.host, address.port)) as sock:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in data:
-            sock.sendall(bytes([byte]))
-        while piece := sock.recv(65_536):
-            got += piece
-    return bytes(got)
-
-
-async def in_thread(function: Callable[..., bytes], *args: object) -> bytes:
-    """Run a conversation in a thread; the test's deadline bounds it."""
-    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True)
+async def exchanged(end: End, received: int) -> None:
+    """Wait until *end* has sent everything, and received so many bytes, or has ended."""
+    await wait_until(lambda: (end.count >= received and not end.left) or end.ending)
