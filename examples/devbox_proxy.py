@@ -1,4 +1,4 @@
-"""A devbox proxy: runs on the laptop and serves intercepted connections from local targets."""
+"""A devbox proxy: serves intercepted connections from the laptop, and leads to the cluster."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tunnelkit import limits
 from tunnelkit.devbox import open_devbox
 from tunnelkit.devbox.methods import devbox_methods
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
-from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
+from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
     check_links,
     load_identity,
-    target,
-    unique,
 )
+from tunnelkit.programs.outgoing import add_outgoing_flags, outgoing_of
 
 _EXAMPLE = """\
 python examples/devbox_proxy.py --keys issuer.pem.pub.json --key laptop.pem --token laptop.token \\
-    --link tcp://127.0.0.1:7000 --target orders=127.0.0.1:8080
+    --link tcp://127.0.0.1:7000 --target orders=127.0.0.1:8080 \\
+    --forward 127.0.0.1:5432=postgres@sidecar/web --socks 127.0.0.1:1080=sidecar/web
 """
 
 
@@ -36,20 +36,15 @@ def make_flags() -> Flags:
     """Return what can be set."""
     flags = Flags(
         "devbox_proxy",
-        "Serve connections that a sidecar intercepts from targets on this machine.  Only the "
-        "targets\nnamed here can be opened, and only by peers whose token allows it.",
+        "Serve connections that a sidecar intercepts from targets on this machine, and listen for "
+        "programs\nhere that want to reach what peers serve.  Only what is named here can be "
+        "opened, and only by\npeers whose token allows it.",
         example=_EXAMPLE,
     )
     add_identity_flags(flags)
-    flags.add(
-        "--target",
-        target,
-        metavar="NAME=HOST:PORT",
-        repeat=True,
-        help="what a peer may ask for, and where it is; none: everything is refused",
-    )
+    add_outgoing_flags(flags)
     add_endpoint_flags(flags)
-    add_tls_flags(flags)
+    add_carrier_flags(flags)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 
@@ -58,14 +53,14 @@ def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
     identity = load_identity(options)
     network = make_network(options)
-    targets = unique(options.target, "--target")
+    outgoing = outgoing_of(options)
     check_links(options)
 
     async def serve(running: Running) -> None:
         async with open_devbox(
             identity,
             options.keys,
-            targets=targets,
+            **outgoing.arguments,
             dial=options.link,
             listen=options.listen,
             grace_seconds=options.grace_seconds,
@@ -73,16 +68,19 @@ def make_plan(options: argparse.Namespace) -> Plan:
         ) as devbox:
             log_events(devbox.endpoint, running.displaced)
             async with running.admin(devbox_methods(devbox)):
-                running.ready(links=[door.address for door in devbox.endpoint.listeners])
+                running.ready(
+                    links=[door.address for door in devbox.endpoint.listeners],
+                    listeners=devbox.outgoing.listeners,
+                )
                 await running.wait_stop()
-                await devbox.server.drain(running.drain_seconds)
-                running.finished(devbox.server.open_count)
+                await devbox.outgoing.drain(running.drain_seconds)
+                running.finished(devbox.outgoing.open_count)
 
     summary = {
         "subject": [identity.subject],
         "links to": options.link,
         "listen": options.listen,
-        "targets": [f"{name} = {address}" for name, address in targets.items()],
+        **outgoing.summary,
     }
     return Plan(serve, summary, reload_of(network))
 

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 from tunnelkit import limits
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
-from tunnelkit.programs.carriers import add_tls_flags, make_network, reload_of
+from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
@@ -27,6 +27,7 @@ from tunnelkit.programs.flags import (
     text_of,
     unique,
 )
+from tunnelkit.programs.outgoing import add_outgoing_flags, outgoing_of
 from tunnelkit.sidecar import Intercept, PortSpec, open_sidecar
 from tunnelkit.sidecar.methods import sidecar_methods
 
@@ -81,8 +82,9 @@ def make_flags() -> Flags:
         help="intercept this port from the start; TARGET is what the developer calls it",
     )
     flags.add_switch("--fail-closed", help="for --intercept: do not fall back to the local target")
+    add_outgoing_flags(flags)
     add_endpoint_flags(flags)
-    add_tls_flags(flags)
+    add_carrier_flags(flags)
     flags.add_common(limits.DEFAULT_DRAIN_SECONDS)
     return flags
 
@@ -99,7 +101,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         )
         for name, i in wanted.items()
     }
-    if intercepts:
+    outgoing = outgoing_of(options)
+    if intercepts or outgoing.needs_peers:
         check_links(options)
 
     async def serve(running: Running) -> None:
@@ -107,6 +110,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             identity,
             options.keys,
             ports=ports.values(),
+            **outgoing.arguments,
             dial=options.link,
             listen=options.listen,
             grace_seconds=options.grace_seconds,
@@ -116,14 +120,13 @@ def make_plan(options: argparse.Namespace) -> Plan:
             for name, value in intercepts.items():
                 sidecar.set_intercept(name, value)
             async with running.admin(sidecar_methods(sidecar)):
-                doors = [(name, made.listener) for name, made in sidecar.ports.items()]
                 running.ready(
                     links=[door.address for door in sidecar.endpoint.listeners],
-                    listeners={name: door.address for name, door in doors if door is not None},
+                    listeners={**sidecar.port_addresses(), **sidecar.outgoing.listeners},
                 )
                 await running.wait_stop()
                 await sidecar.drain(running.drain_seconds)
-                running.finished(sum(made.open_count for made in sidecar.ports.values()))
+                running.finished(sidecar.open_count)
 
     summary = {
         "subject": [identity.subject],
@@ -131,6 +134,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         "listen": options.listen,
         "ports": [f"{spec.name}: {spec.listen} before {spec.target}" for spec in ports.values()],
         "intercepts": [f"{name} by {i.peer} as {i.target}" for name, i in intercepts.items()],
+        **outgoing.summary,
     }
     return Plan(serve, summary, reload_of(network))
 

@@ -88,12 +88,15 @@ async def test_devbox_tells_its_targets() -> None:
     targets = {"web": Address("tcp", "127.0.0.1", 8080)}
     async with open_devbox(make_identity("laptop"), RING, targets=targets) as devbox:
         status = devbox_status(devbox)
-    assert status["targets"] == {
+    assert status["exits"] == {
         "names": {"web": "127.0.0.1:8080"},
+        "allow": [],
         "open": 0,
         "served": 0,
         "refused": 0,
+        "last_refusal": "",
     }
+    assert status["forwards"] == []
 
 
 def port_spec() -> PortSpec:

@@ -1,8 +1,9 @@
 """The devbox endpoint: what runs on the laptop.
 
 An `Endpoint` keeps the links (several brokers, or a direct one), with back-off, jitter, and an
-immediate retry after the machine was asleep; `TargetServer` serves the streams that arrive from an
-allow-list of local targets.  `open_devbox` puts the two together.
+immediate retry after the machine was asleep.  An `Exit` serves the streams that arrive from an
+allow-list of local targets, and forwards and SOCKS5 listeners lead the other way, to what peers
+serve (`tunnelkit.outgoing`).  `open_devbox` puts these together.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
-from tunnelkit.services import open_service_nursery
+from tunnelkit.keeping import SessionKeeper
+from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 
-from .endpoint import TargetServer
-
-__all__ = ["Devbox", "TargetServer", "open_devbox"]
+__all__ = ["Devbox", "open_devbox"]
 
 
 @dataclass(frozen=True, slots=True)
 class Devbox:
-    """A running devbox: its endpoint and its targets."""
+    """A running devbox: its endpoint, what it serves, and its local listeners."""
 
     endpoint: Endpoint
-    server: TargetServer
+    outgoing: Outgoing
+
+    @property
+    def exit(self) -> Exit:
+        """What it serves."""
+        return self.outgoing.exit
 
 
 @asynccontextmanager
@@ -37,36 +42,49 @@ async def open_devbox(
     identity: Identity,
     ring: KeyRing,
     *,
-    targets: Mapping[str, Address],
+    targets: Mapping[str, Address] | None = None,
+    allow: Iterable[AllowRule | str] = (),
+    forwards: Iterable[Forward | str] = (),
+    socks: Iterable[Socks | str] = (),
+    public_listeners: bool = False,
     dial: Iterable[Address | str] = (),
     listen: Iterable[Address | str] = (),
     network: Network = SYSTEM_NETWORK,
     grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Devbox]:
-    """Serve *targets* to peers until the block is left.
+    """Serve *targets* to peers, and open forwards to theirs, until the block is left.
 
     Args:
-        targets: from the names that peers may ask for to addresses.  Empty: all is refused.
+        targets: from the names that peers may ask for to addresses.
+        allow: rules for addresses that peers may ask for.  With neither, all is refused.
+        forwards, socks, public_listeners: as in `open_outgoing`.
         The rest is as in `open_endpoint`.
 
     Raises:
-        ConfigurationError: an address is wrong or cannot be listened on.
+        ConfigurationError: an address is wrong or cannot be listened on, a rule is none, or the
+            devbox may not meet the peer of a forward.
     """
-    async with (
-        open_endpoint(
-            identity,
-            ring,
-            dial=dial,
-            listen=listen,
-            network=network,
-            grace_seconds=grace_seconds,
-            clock=clock,
-        ) as endpoint,
-        open_service_nursery() as nursery,
-    ):
-        server = TargetServer(endpoint, targets, nursery)
+    async with open_endpoint(
+        identity,
+        ring,
+        dial=dial,
+        listen=listen,
+        network=network,
+        grace_seconds=grace_seconds,
+        clock=clock,
+    ) as endpoint:
+        keeper = SessionKeeper(endpoint)
         try:
-            yield Devbox(endpoint, server)
+            async with open_outgoing(
+                endpoint,
+                keeper,
+                targets=targets or {},
+                allow=allow,
+                forwards=forwards,
+                socks=socks,
+                public_listeners=public_listeners,
+            ) as outgoing:
+                yield Devbox(endpoint, outgoing)
         finally:
-            server.close()
+            keeper.close()

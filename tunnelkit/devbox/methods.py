@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunnelkit.admin import Method
+from tunnelkit.outgoing.describe import outgoing_status
 from tunnelkit.status import endpoint_status, program_methods
 
 from . import Devbox
@@ -11,17 +12,11 @@ __all__ = ["devbox_methods", "devbox_status"]
 
 
 def devbox_status(devbox: Devbox) -> dict[str, object]:
-    """Describe a devbox: its endpoint, its targets, and what it served."""
-    server = devbox.server
+    """Describe a devbox: its endpoint, what it serves, and its local listeners."""
     return {
         "program": "devbox_proxy",
         **endpoint_status(devbox.endpoint),
-        "targets": {
-            "names": {name: address.host_port for name, address in server.targets.items()},
-            "open": server.open_count,
-            "served": server.served_count,
-            "refused": server.refused_count,
-        },
+        **outgoing_status(devbox.outgoing),
     }
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from . import Outgoing
 from .door import Door
 from .exit import Exit
 from .specs import place_of
 
-__all__ = ["door_status", "exit_status"]
+__all__ = ["door_status", "exit_status", "outgoing_status"]
+
+
+def outgoing_status(outgoing: Outgoing) -> dict[str, object]:
+    """Describe what an endpoint opens for its peers, and its listeners that lead to them."""
+    return {
+        "exits": exit_status(outgoing.exit),
+        "forwards": [door_status(door) for door in outgoing.doors],
+    }
 
 
 def exit_status(exit: Exit) -> dict[str, object]:

@@ -19,6 +19,7 @@ import trio
 from tunnelkit.addresses import Address
 from tunnelkit.admin import Method, serve_admin
 from tunnelkit.errors import ConfigurationError, TunnelError
+from tunnelkit.outgoing.specs import place_of
 
 from .flags import Flags
 from .logs import configure_logging
@@ -111,7 +112,7 @@ class Running:
             "program": self.program,
             "pid": os.getpid(),
             "links": [str(address) for address in links],
-            "listeners": {name: door.host_port for name, door in (listeners or {}).items()},
+            "listeners": {name: place_of(door) for name, door in (listeners or {}).items()},
             "admin": self._admin,
         }
         try:

@@ -4,13 +4,14 @@ How it works.  Each `Port` listens in front of one local target.  With no interc
 spliced to the target and not looked at.  With one, they go as streams to the developer's session;
 the rules (`rules.decide`) say which way and why, and `Port` says what happens when the developer
 does not answer.  `Sidecar` owns the ports, has one session kept with each developer who intercepts
-something (`tunnelkit.keeping`), and is what the admin socket talks to.
+something (`tunnelkit.keeping`), and is what the admin socket talks to.  What peers may open here,
+and listeners that lead to them, are in `tunnelkit.outgoing`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.keeping import SessionKeeper
+from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 from tunnelkit.session import Session
 
 from .port import Port
@@ -53,6 +55,9 @@ class PortSpec:
 class Sidecar:
     """A running sidecar.  Made by `open_sidecar`."""
 
+    outgoing: Outgoing
+    """What it opens for its peers, and its listeners that lead to them."""
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.ports: dict[str, Port] = {}
@@ -60,6 +65,22 @@ class Sidecar:
         self.keeper.sources.append(self._wanted_peers)
         self.keeper.listeners.append(self._check_health)
         self._emptied = trio.Event()
+
+    @property
+    def exit(self) -> Exit:
+        """What it opens for its peers."""
+        return self.outgoing.exit
+
+    @property
+    def open_count(self) -> int:
+        """How many connections are open, of all kinds."""
+        ports = sum(port.open_count for port in self.ports.values())
+        return ports + self.outgoing.open_count
+
+    def port_addresses(self) -> dict[str, Address]:
+        """Return where the ports listen, by their names."""
+        doors = [(name, port.listener) for name, port in self.ports.items()]
+        return {name: door.address for name, door in doors if door is not None}
 
     # --- intercepts -------------------------------------------------------------------------
 
@@ -128,10 +149,12 @@ class Sidecar:
         """
         for port in self.ports.values():
             port.stop_listening()
-        with trio.move_on_after(timeout):
-            while any(port.open_count for port in self.ports.values()):
-                self._emptied = trio.Event()
-                await self._emptied.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.outgoing.drain, timeout)
+            with trio.move_on_after(timeout):
+                while any(port.open_count for port in self.ports.values()):
+                    self._emptied = trio.Event()
+                    await self._emptied.wait()
 
     def close(self) -> None:
         """Reset what is open; `open_sidecar` calls it."""
@@ -146,6 +169,11 @@ async def open_sidecar(
     ring: KeyRing,
     *,
     ports: Iterable[PortSpec],
+    targets: Mapping[str, Address] | None = None,
+    allow: Iterable[AllowRule | str] = (),
+    forwards: Iterable[Forward | str] = (),
+    socks: Iterable[Socks | str] = (),
+    public_listeners: bool = False,
     dial: Iterable[Address | str] = (),
     listen: Iterable[Address | str] = (),
     network: Network = SYSTEM_NETWORK,
@@ -156,10 +184,13 @@ async def open_sidecar(
 
     Args:
         ports: listeners and the local targets behind them.
+        targets, allow: what peers may open here, as in `open_devbox`.
+        forwards, socks, public_listeners: as in `open_outgoing`.
         The rest is as in `open_endpoint`.
 
     Raises:
-        ConfigurationError: an address is wrong or cannot be listened on.
+        ConfigurationError: an address is wrong or cannot be listened on, a rule is none, or the
+            sidecar may not meet the peer of a forward.
         ConnectFailed: the name of a target is not known.
     """
     async with open_endpoint(
@@ -173,8 +204,18 @@ async def open_sidecar(
     ) as endpoint:
         sidecar = Sidecar(endpoint)
         try:
-            for spec in ports:
-                await sidecar.add_port(spec)
-            yield sidecar
+            async with open_outgoing(
+                endpoint,
+                sidecar.keeper,
+                targets=targets or {},
+                allow=allow,
+                forwards=forwards,
+                socks=socks,
+                public_listeners=public_listeners,
+                own_addresses=lambda: sidecar.port_addresses().values(),
+            ) as sidecar.outgoing:
+                for spec in ports:
+                    await sidecar.add_port(spec)
+                yield sidecar
         finally:
             sidecar.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunnelkit.admin import Method
+from tunnelkit.outgoing.describe import outgoing_status
 from tunnelkit.status import endpoint_status, program_methods
 
 from . import Intercept, Port, Sidecar
@@ -45,6 +46,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
             "program": "sidecar_proxy",
             **endpoint_status(sidecar.endpoint),
             "ports": ports(),
+            **outgoing_status(sidecar.outgoing),
         }
 
     async def list_intercepts() -> list[dict[str, object]]:

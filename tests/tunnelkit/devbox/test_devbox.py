@@ -74,7 +74,7 @@ async def refusal(session: Session, target: str) -> OpenRefused:
 async def test_a_listed_target_is_served(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         assert await ask(stage.session, "web") == b"copy:hello"
-        assert stage.devbox.server.served_count == 1
+        assert stage.devbox.exit.served_count == 1
 
 
 async def test_names_lead_to_other_ports(autojump_clock: MockClock) -> None:
@@ -85,7 +85,7 @@ async def test_names_lead_to_other_ports(autojump_clock: MockClock) -> None:
         assert await ask(stage.session, "8081") == b"other:hello"
 
 
-@pytest.mark.parametrize("target", ["other", "web2", "we", "", "copy:9080", "memory://copy:9080"])
+@pytest.mark.parametrize("target", ["other", "web2", "we", "", "memory://copy:9080"])
 async def test_any_other_target_is_refused(target: str, autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         refused = await refusal(stage.session, target or "WEB")
@@ -113,7 +113,7 @@ async def test_refusals_are_counted(autojump_clock: MockClock) -> None:
     async with open_stage() as stage:
         for _ in range(3):
             await refusal(stage.session, "other")
-        assert stage.devbox.server.refused_count == 3
+        assert stage.devbox.exit.refused_count == 3
 
 
 # --- targets that do not answer ------------------------------------------------------------
@@ -180,8 +180,8 @@ async def test_a_peer_that_leaves_while_connecting_leaves_nothing_behind(
             else:
                 stream._core.stop(ErrorCode.NOT_READING)
         await trio.sleep(30)
-        assert (stage.copy.connections, stage.devbox.server.open_count) == (0, 0)
-        assert stage.devbox.server.refused_count == 0
+        assert (stage.copy.connections, stage.devbox.exit.open_count) == (0, 0)
+        assert stage.devbox.exit.refused_count == 0
         (peer_session,) = stage.devbox.endpoint.sessions.values()
         assert not peer_session.core.streams
         assert peer_session.core.unaccepted == 0
@@ -196,7 +196,7 @@ async def test_a_session_that_ends_while_connecting_leaves_nothing_behind(
         await trio.sleep(0.5)
         stage.session.end(ErrorCode.CANCELLED, "over")
         await trio.sleep(30)
-        assert (stage.copy.connections, stage.devbox.server.open_count) == (0, 0)
+        assert (stage.copy.connections, stage.devbox.exit.open_count) == (0, 0)
 
 
 async def test_a_refusal_after_data_is_a_reset(autojump_clock: MockClock) -> None:
@@ -299,11 +299,11 @@ async def test_a_drain_waits_for_what_runs_and_refuses_the_rest(
     async with open_stage(echo) as stage:
         stream = await stage.session.open_stream("web")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stage.devbox.server.drain)
+            nursery.start_soon(stage.devbox.outgoing.drain)
             await trio.sleep(1)
             assert (await refusal(stage.session, "web")).code == ErrorCode.GOING_AWAY
             await stream.aclose()
-        assert stage.devbox.server.open_count == 0
+        assert stage.devbox.exit.open_count == 0
 
 
 async def test_a_drain_waits_for_a_connect_that_is_under_way(autojump_clock: MockClock) -> None:
@@ -319,7 +319,7 @@ async def test_a_drain_waits_for_a_connect_that_is_under_way(autojump_clock: Moc
 
             nursery.start_soon(check)
             await trio.sleep(0.5)
-            await stage.devbox.server.drain()
+            await stage.devbox.outgoing.drain()
             assert stage.copy.connections == 1
 
 

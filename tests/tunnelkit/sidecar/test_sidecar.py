@@ -450,7 +450,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing_open(
         stage.wake()
         await trio.sleep(5)
         assert stage.port.open_count == 0
-        assert stage.devbox.server.open_count == 0
+        assert stage.devbox.exit.open_count == 0
 
 
 # --- bad targets, bad settings -------------------------------------------------------------
@@ -554,7 +554,7 @@ async def test_leaving_leaves_nothing_behind(when: str, autojump_clock: MockCloc
         elif when == "held":
             stage.silence()
         elif when == "refused":
-            stage.devbox.server.targets.clear()
+            stage.devbox.exit.targets.clear()
         if when != "idle":
             wire = await stage.dial()
             await wire.send_all(b"1")
