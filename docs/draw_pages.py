@@ -119,6 +119,9 @@ CONSTANTS = {
     "tunnelkit.auth.MAX_TOKEN_BYTES": "Largest capability token, bytes.",
     "tunnelkit.admin.Method": "An async function that the admin socket offers; its annotations say "
     "what its parameters may be.",
+    "tunnelkit.events.Listener": "Called with each event, inside of the data plane: it must "
+    "not wait.",
+    "tunnelkit.events.MAX_WAITING_EVENTS": "Most events that wait for one watcher.",
     "tunnelkit.carriers.SYSTEM_NETWORK": "The network of this machine: TCP and unix sockets.",
     "tunnelkit.pump.Block": "Bytes that were read, in a block of memory that is used again.",
 }
@@ -129,6 +132,7 @@ MODULES = (
     "tunnelkit.broker",
     "tunnelkit.sidecar",
     "tunnelkit.devbox",
+    "tunnelkit.events",
     "tunnelkit.admin",
     "tunnelkit.programs",
     "tunnelkit.testing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from dataclasses import fields
 from enum import IntEnum
 
 import pytest
@@ -14,6 +15,7 @@ from tests.docs.pages import ROOT
 from tunnelkit import Identity, KeyRing, errors, generate_key, limits, open_endpoint
 from tunnelkit.admin.rpc import Code
 from tunnelkit.errors import ErrorCode, code_name
+from tunnelkit.events import Event
 from tunnelkit.programs import Exit
 from tunnelkit.status import endpoint_status, link_status, session_status
 from tunnelkit.testing import MemoryNetwork
@@ -81,6 +83,14 @@ def test_every_test_that_the_security_page_names_exists() -> None:
     for file, test in named:
         source = (ROOT / "tests" / "tunnelkit" / file).read_text()
         assert f"def {test}(" in source, f"{file} has no {test}"
+
+
+def test_every_event_is_listed_with_its_members() -> None:
+    rows = _rows((REFERENCE / "admin.md").read_text())
+    listed = {row[0].strip("`"): set(re.findall(r"\w+", row[1])) for row in rows if len(row) == 3}
+    common = {field.name for field in fields(Event)}
+    for kind in Event.__subclasses__():
+        assert {field.name for field in fields(kind)} - common == listed[kind.kind]
 
 
 async def test_every_member_of_a_status_is_explained(autojump_clock: MockClock) -> None:
