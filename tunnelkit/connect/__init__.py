@@ -5,8 +5,8 @@ How it works
 `__main__` reads the settings and turns an ending into an exit status.  `call` opens a session with
 the peer and a stream to the target, and splices the stream with the two descriptors; then it waits
 until both directions are over and the peer has received everything.  `descriptors` makes one pipe
-of the two descriptors, whatever they are, so that all bytes go through the pump and no task is
-involved.
+of the two descriptors, whatever they are (`sides`), so that all bytes go through the pump and no
+task is involved.
 
 Links may break and brokers may restart meanwhile: the session resumes, as any other.
 """

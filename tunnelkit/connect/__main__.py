@@ -224,6 +224,9 @@ def _check_descriptors() -> None:
 
 def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> Ending:
     identity = load_identity(options)
+    if options.peer is None and "@" not in options.destination:
+        text = f"{options.destination!r} names no peer: write TARGET@PEER, or give --peer"
+        raise ConfigurationError(text)
     destination = parse_destination(options.destination, peer=options.peer, what="TARGET[@PEER]")
     network = make_network(options, environment)
     if options.check:
