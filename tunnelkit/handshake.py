@@ -12,11 +12,11 @@ answer with; `peer` is set when the link is up.  Nonces and times are arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import limits
 from ._version import __version__
-from .auth import Capability, Identity, KeyRing, hello_message, sign, verify, verify_signature
+from .auth import Capability, Identity, KeyRing, Trust, hello_message, sign, verify_signature
 from .carriers.http_answers import TO_A_LINK, looks_like_http
 from .errors import AuthenticationError, ErrorCode, LinkRefused, RemoteProtocolError
 from .wire.frames import (
@@ -47,6 +47,8 @@ class Peer:
     is_broker: bool = False
     capability: Capability | None = None
     """What the peer's token allows; None on the dialling side, which is shown none."""
+    transcript: tuple[bytes, bytes, bytes, bytes] | None = field(default=None, repr=False)
+    """The nonces and instances of the hello, the dialler's first of each."""
 
 
 def _refuse(code: int, text: str) -> bytes:
@@ -162,6 +164,7 @@ class Dialing:
             instance=_bytes(self._challenge["instance"]),
             agent=str(self._challenge["agent"]),
             is_broker=values["broker"] == 1,
+            transcript=self._transcript,
         )
         return b""
 
@@ -173,19 +176,18 @@ class Dialing:
             text += f"; it speaks versions {low!s} to {high!s}, this program {VERSION}"
         return LinkRefused(code, text)
 
+    @property
+    def _transcript(self) -> tuple[bytes, bytes, bytes, bytes]:
+        nonce, instance = _bytes(self._challenge["nonce"]), _bytes(self._challenge["instance"])
+        return self._nonce, nonce, self._instance, instance
+
     def _prove(self, values: Mapping[str, Value]) -> bytes:
         _check_magic(values)
         if values["version"] != VERSION:
             raise RemoteProtocolError("the peer chose a version that was not offered")
         self._challenge = values
         token = self._identity.token.encode()
-        message = hello_message(
-            self._nonce,
-            _bytes(values["nonce"]),
-            self._instance,
-            _bytes(values["instance"]),
-            token,
-        )
+        message = hello_message(*self._transcript, token)
         signature = sign(self._identity.key, message)
         payload = encode_fields(FrameType.PROOF, token=token, signature=signature)
         return encode_frame(FrameType.PROOF, payload)
@@ -195,7 +197,7 @@ class Accepting:
     """The side that was connected to.
 
     Args:
-        ring: the issuers' keys that tokens are checked with.
+        ring: whose tokens are believed.
         subject: this side's own subject; "" for a broker.
         is_broker: whether this side switches for others.
         instance: 16 random bytes of this process.
@@ -205,7 +207,7 @@ class Accepting:
 
     def __init__(
         self,
-        ring: KeyRing,
+        ring: KeyRing | Trust,
         *,
         subject: str,
         is_broker: bool,
@@ -213,7 +215,7 @@ class Accepting:
         nonce: bytes,
         clock: Callable[[], float],
     ) -> None:
-        self._ring = ring
+        self._trust = Trust.of(ring)
         self._subject = subject
         self._is_broker = is_broker
         self._instance = instance
@@ -271,17 +273,17 @@ class Accepting:
 
     def _check(self, values: Mapping[str, Value]) -> bytes:
         token = _bytes(values["token"])
-        capability = verify(token, self._ring, self._clock())
-        instance = _bytes(self._hello["instance"])
-        message = hello_message(
-            _bytes(self._hello["nonce"]), self._nonce, instance, self._instance, token
-        )
+        capability = self._trust.verify(token, self._clock())
+        nonce, instance = _bytes(self._hello["nonce"]), _bytes(self._hello["instance"])
+        transcript = nonce, self._nonce, instance, self._instance
+        message = hello_message(*transcript, token)
         verify_signature(capability.holder, message, _bytes(values["signature"]))
         self.peer = Peer(
             subject=capability.subject,
             instance=instance,
             agent=str(self._hello["agent"]),
             capability=capability,
+            transcript=transcript,
         )
         payload = encode_fields(
             FrameType.HELLO_OK,

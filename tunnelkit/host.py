@@ -14,10 +14,11 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
+from . import limits
 from .addresses import Address
-from .auth import KeyRing
+from .auth import KeyRing, RevocationList, Trust
 from .carriers import Listener, Network, Pipe
-from .errors import LinkError, LinkRefused
+from .errors import AuthenticationError, ErrorCode, LinkError, LinkRefused, RemoteProtocolError
 from .events import (
     Event,
     EventHub,
@@ -33,7 +34,9 @@ from .events import (
 from .handshake import Accepting, Dialing
 from .link import Health, Link, new_instance
 from .pump import Pump
+from .renewal import renewed
 from .wire.frames import Value
+from .wire.states import LinkState
 
 __all__ = ["LinkHost", "facts_of", "links_snapshot"]
 
@@ -49,7 +52,7 @@ class LinkHost(ABC, Generic[L]):
     """The owner of links; the base of `Endpoint` and of `Broker`.
 
     Args:
-        ring: the issuers whose tokens are believed.
+        ring: the issuers whose tokens are believed, alone or with what was revoked.
         network: where carriers come from.
         ping_seconds: quiet time after which a link is probed.
         clock: returns unix seconds, for the expiry of tokens.
@@ -57,14 +60,16 @@ class LinkHost(ABC, Generic[L]):
 
     def __init__(
         self,
-        ring: KeyRing,
+        ring: KeyRing | Trust,
         network: Network,
         pump: Pump,
         *,
         ping_seconds: float,
         clock: Callable[[], float],
     ) -> None:
-        self.ring = ring
+        self.trust = Trust.of(ring)
+        self.on_learned: Callable[[RevocationList], None] = lambda found: None
+        """Called with a list that a broker sent, or the admin socket took."""
         self.network = network
         self.pump = pump
         self.clock = clock
@@ -106,7 +111,7 @@ class LinkHost(ABC, Generic[L]):
         """Start a link over a pipe that the peer connected."""
         subject, is_broker = self.own_name()
         handshake = Accepting(
-            self.ring,
+            self.trust,
             subject=subject,
             is_broker=is_broker,
             instance=self.instance,
@@ -133,6 +138,72 @@ class LinkHost(ABC, Generic[L]):
             await closed.wait()
         assert link.error is not None  # a closed link says why
         return link.error
+
+    # --- trust ------------------------------------------------------------------------------
+
+    @property
+    def ring(self) -> KeyRing:
+        """The issuers whose tokens are believed."""
+        return self.trust.ring
+
+    def set_trust(self, trust: Trust | KeyRing) -> None:
+        """Believe others from now on.
+
+        Links and sessions under a token that is not believed any more end at once; so do hellos
+        that have begun, which the peer begins anew.
+        """
+        self.trust = Trust.of(trust)
+        with self.pump.batch():
+            for link in list(self._closed):
+                self._review(link)
+            self.trust_changed()
+
+    @abstractmethod
+    def trust_changed(self) -> None:
+        """`trust` is another one; links were looked at."""
+
+    def learn_revocations(self, signed: str | bytes) -> bool:
+        """Take a revocation list if it is newer than the one in force; say whether it was.
+
+        Raises:
+            AuthenticationError: it cannot be believed.
+        """
+        trust = self.trust.with_revocations(signed, self.clock())
+        if trust is self.trust or trust.revocations is None:
+            return False
+        self.set_trust(trust)
+        self.on_learned(trust.revocations)
+        return True
+
+    def _review(self, link: L) -> None:
+        """End *link* if its peer would not be let in any more."""
+        if link.peer is None:
+            if not link.is_dialer:
+                link.close(LinkError("the key ring or the revocations changed during the hello"))
+            return
+        capability = link.peer.capability
+        fault = self.trust.fault(capability) if capability is not None else None
+        if fault is not None:
+            self.expel(link, fault)
+
+    def expel(self, link: L, fault: AuthenticationError) -> None:
+        """Tell the peer of *link* why, and close, whether it reads that or not."""
+        error = LinkError(f"link over {link.pipe.description} ended: {fault}")
+        link.go_away(fault.code, fault.text[:200])
+        link.state = LinkState.LEAVING
+        link.close_after_flush(error)
+        self.pump.call_later(limits.CLOSE_TIMEOUT_SECONDS, lambda: link.close(error))
+
+    def receive_renew(self, link: L, values: Mapping[str, Value]) -> None:
+        """The peer goes on under a newer token.
+
+        Raises:
+            AuthenticationError, RemoteProtocolError: it is not accepted; the link is to end.
+        """
+        assert link.peer is not None  # the hello is over
+        if not link.allowance.take(trio.current_time()):
+            raise RemoteProtocolError("renewals come too fast", ErrorCode.LIMIT_EXCEEDED)
+        link.peer = renewed(link.peer, values, self.trust, self.clock())
 
     def forget_link(self, link: L) -> None:
         """A link has ended."""

@@ -15,14 +15,14 @@ from .auth import (
     Capability,
     Exchange,
     Identity,
-    KeyRing,
+    Trust,
     attach_mac,
     attach_message,
     check_attach_mac,
     may_meet,
     session_open_message,
+    session_renew_message,
     sign,
-    verify,
     verify_signature,
 )
 from .errors import AuthenticationError, ErrorCode
@@ -42,7 +42,8 @@ class SessionProofs:
     def __init__(self, identity: Identity, role: Role, session_id: bytes, peer: str) -> None:
         self.capability: Capability | None = None
         """What the peer has shown; None until its `session-open` was accepted."""
-        self._identity = identity
+        self.identity = identity
+        """Who this end is, by the token that it showed last."""
         self._role = int(role)
         self._session_id = session_id
         self._peer = peer
@@ -55,15 +56,15 @@ class SessionProofs:
 
         The initiator sends it first; the responder calls this after `accept_open`.
         """
-        share, token = self._exchange.share, self._identity.token.encode()
+        share, token = self._exchange.share, self.identity.token.encode()
         message = session_open_message(self._role, self._session_id, share, self._peer_share, token)
-        return share, token, sign(self._identity.key, message)
+        return share, token, sign(self.identity.key, message)
 
-    def accept_open(self, values: Mapping[str, Value], ring: KeyRing, now: float) -> None:
+    def accept_open(self, values: Mapping[str, Value], trust: Trust, now: float) -> None:
         """Check the peer's `session-open`, and derive the key.
 
         Args:
-            ring: the issuers whose tokens are believed.
+            trust: whose tokens are believed.
             now: unix seconds.
 
         Raises:
@@ -72,7 +73,7 @@ class SessionProofs:
         if values["role"] != 1 - self._role:
             raise AuthenticationError("session-open of the wrong role", ErrorCode.PROTOCOL_ERROR)
         token, share = _bytes(values["token"]), _bytes(values["share"])
-        capability = verify(token, ring, now)
+        capability = trust.verify(token, now)
         own_share = NO_SHARE if self._role == Role.RESPONDER else self._exchange.share
         message = session_open_message(1 - self._role, self._session_id, share, own_share, token)
         verify_signature(capability.holder, message, _bytes(values["signature"]))
@@ -81,15 +82,58 @@ class SessionProofs:
         self._peer_share = share
         self.capability = capability
 
+    def renew(self, identity: Identity) -> tuple[bytes, bytes]:
+        """Be *identity* from now on; return token and signature for `session-renew`."""
+        self.identity = identity
+        token = identity.token.encode()
+        return token, sign(identity.key, session_renew_message(self._role, self._session_id, token))
+
+    def accept_renew(self, values: Mapping[str, Value], trust: Trust, now: float) -> None:
+        """Check the peer's `session-renew`; an older token than the one it showed is ignored.
+
+        Args:
+            trust: whose tokens are believed.
+            now: unix seconds.
+
+        Raises:
+            AuthenticationError: it is not accepted; the session is to end.
+        """
+        token = _bytes(values["token"])
+        capability = trust.verify(token, now)
+        message = session_renew_message(1 - self._role, self._session_id, token)
+        verify_signature(capability.holder, message, _bytes(values["signature"]))
+        self._check_claims(capability)
+        if self.capability is None or capability.issued_at >= self.capability.issued_at:
+            self.capability = capability
+
+    def fault(self, trust: Trust) -> AuthenticationError | None:
+        """Say whose token in this session is not believed any more, and why; or return None.
+
+        This side's own issuer need not be on its own ring.
+        """
+        peers = trust.fault(self.capability) if self.capability is not None else None
+        return peers or trust.revocation(self.identity.claims)
+
+    def expiry(self, now: float) -> AuthenticationError | None:
+        """Say whose token in this session has expired at *now*, in unix seconds, or return None."""
+        for each in (self.identity.claims, self.capability):
+            if each is not None and not now < each.expires_at:
+                return AuthenticationError(
+                    f"the token of {each.subject} has expired: get a new one, and the session "
+                    "begins anew",
+                    ErrorCode.TOKEN_EXPIRED,
+                )
+        return None
+
     def _check_claims(self, capability: Capability) -> None:
         if capability.subject != self._peer:
             raise AuthenticationError(
                 f"{capability.subject} answers where {self._peer} was expected",
                 ErrorCode.FORBIDDEN,
             )
-        if not may_meet(self._identity.claims, capability):
+        if not may_meet(self.identity.claims, capability):
             raise AuthenticationError(
-                f"the tokens do not let {self._identity.subject} and {self._peer} meet",
+                f"the tokens do not let {self.identity.subject} and {self._peer} meet",
                 ErrorCode.FORBIDDEN,
             )
 
@@ -98,7 +142,7 @@ class SessionProofs:
         message = attach_message(self._role, self._session_id, generation, received)
         if self._key is not None:
             return ProofKind.MAC, attach_mac(self._key, message)
-        return ProofKind.SIGNATURE, sign(self._identity.key, message)
+        return ProofKind.SIGNATURE, sign(self.identity.key, message)
 
     def check_attach(self, generation: int, received: int, kind: Value, proof: Value) -> None:
         """Check the peer's proof, as far as this end has anything to protect.

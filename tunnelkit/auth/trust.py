@@ -50,7 +50,9 @@ class Trust:
             AuthenticationError: as `tunnelkit.auth.verify`, or `ErrorCode.TOKEN_REVOKED`.
         """
         capability = verify(token, self.ring, now)
-        self._check_revoked(capability)
+        fault = self.revocation(capability)
+        if fault is not None:
+            raise fault
         return capability
 
     def fault(self, capability: Capability) -> AuthenticationError | None:
@@ -60,11 +62,15 @@ class Trust:
                 f"the issuer of the token of {capability.subject} was taken off the key ring",
                 ErrorCode.TOKEN_REVOKED,
             )
-        try:
-            self._check_revoked(capability)
-        except AuthenticationError as error:
-            return error
-        return None
+        return self.revocation(capability)
+
+    def revocation(self, capability: Capability) -> AuthenticationError | None:
+        """Say what of a capability is on the list, or return None; the ring does not count."""
+        reason = self.revocations and self.revocations.revoked.reason(capability)
+        if not reason:
+            return None
+        text = f"{reason}: ask the issuer for a new one"
+        return AuthenticationError(text, ErrorCode.TOKEN_REVOKED)
 
     def with_revocations(self, signed: str | bytes, now: float) -> Trust:
         """Return this trust with a newer list; itself where the list is the same or older.
@@ -86,12 +92,3 @@ class Trust:
                 "the revocation list is signed by a key that is revoked", ErrorCode.TOKEN_REVOKED
             )
         return attrs.evolve(self, revocations=found)
-
-    def _check_revoked(self, capability: Capability) -> None:
-        if self.revocations is None:
-            return
-        reason = self.revocations.revoked.reason(capability)
-        if reason is not None:
-            raise AuthenticationError(
-                f"{reason}: ask the issuer for a new one", ErrorCode.TOKEN_REVOKED
-            )

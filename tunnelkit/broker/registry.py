@@ -235,6 +235,34 @@ class Registry:
             actions += [_presence(o.link, peer, present=False) for o in self._may_meet(peer)]
         return actions
 
+    def expel(self, link: LinkKey, code: int, text: str) -> list[Action]:
+        """A peer is not believed any more: its sessions end at both ends, and so does its link."""
+        peer = self._peers.get(link)
+        if peer is None:
+            return []
+        actions: list[Action] = []
+        for session_id, _ in list(peer.numbers.values()):
+            if session_id in self._sessions:
+                actions += self._drop(session_id, self._sessions[session_id], code, text)
+        return [*actions, *self.link_down(link), Close(link, code, text)]
+
+    def renewed(self, link: LinkKey, capability: Capability) -> list[Action]:
+        """A peer goes on under a newer token: tell who may meet it now, or not any more.
+
+        Sessions that are joined stay joined until their next attach.
+        """
+        peer = self._peers.get(link)
+        if peer is None:
+            return []
+        before = {other.link: other for other in self._may_meet(peer)}
+        peer.capability = capability
+        after = {other.link: other for other in self._may_meet(peer)}
+        gone = [other for each, other in before.items() if each not in after]
+        new = [other for each, other in after.items() if each not in before]
+        actions = [each for other in gone for each in _tell(peer, other, present=False)]
+        actions += [each for other in new for each in _tell(peer, other, present=True)]
+        return actions + (self._invite_to_waiting(peer) if new else [])
+
     def _may_meet(self, peer: _Peer) -> Iterable[_Peer]:
         return [
             other
@@ -274,7 +302,8 @@ class Registry:
         peer.highest_number = number
         refusal = self._refusal(peer, attach, now, wall)
         if refusal is not None:
-            return [_detached(link, number, *refusal)]
+            ended = self._end_expired(peer, attach, *refusal)
+            return [_detached(link, number, *refusal), *ended]
         session = self._sessions.setdefault(attach.session_id, _Session())
         actions = self._replace(session, attach)
         subject = peer.capability.subject
@@ -312,6 +341,17 @@ class Registry:
         if mine is not None and attach.generation <= mine.attach.generation:
             return ErrorCode.STALE_GENERATION, "an attach with a higher generation came before"
         return None
+
+    def _end_expired(self, peer: _Peer, attach: Attach, code: int, text: str) -> list[Action]:
+        """An attach was refused because the token has expired: so the session is over."""
+        session = self._sessions.get(attach.session_id)
+        other = session.sides.get(Role(1 - attach.role)) if session is not None else None
+        pair = attach.peer, peer.capability.subject
+        if code != ErrorCode.TOKEN_EXPIRED or session is None or other is None:
+            return []
+        if (other.subject, other.attach.peer) != pair:
+            return []
+        return self._drop(attach.session_id, session, code, text)
 
     def _replace(self, session: _Session, attach: Attach) -> list[Action]:
         """The side attaches again: its earlier attachment is over."""
@@ -461,6 +501,16 @@ def _presence(link: LinkKey, peer: _Peer, *, present: bool) -> Send:
         "present": int(present),
     }
     return Send(link, FrameType.PRESENCE, 0, values)
+
+
+def _tell(peer: _Peer, other: _Peer, *, present: bool) -> list[Action]:
+    """Tell two peers of each other; of a caller nobody is told."""
+    actions: list[Action] = []
+    if not other.capability.is_caller:
+        actions.append(_presence(peer.link, other, present=present))
+    if not peer.capability.is_caller:
+        actions.append(_presence(other.link, peer, present=present))
+    return actions
 
 
 def _attached(side: _Side, peer: Attach, cap: int) -> Send:

@@ -9,18 +9,19 @@ anything.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import trio
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address, parse_address
-from tunnelkit.auth import KeyRing
+from tunnelkit.auth import KeyRing, Trust
 from tunnelkit.carriers import SYSTEM_NETWORK, Network, Pipe
-from tunnelkit.errors import ErrorCode, LinkError, RemoteProtocolError
+from tunnelkit.errors import AuthenticationError, ErrorCode, LinkError, RemoteProtocolError
 from tunnelkit.events import Event
 from tunnelkit.handshake import Accepting, Dialing
 from tunnelkit.host import LinkHost, links_snapshot
@@ -33,6 +34,8 @@ from .switch import Leg, SwitchLink
 
 __all__ = ["Broker", "open_broker"]
 
+_log = logging.getLogger(__name__)
+
 EXPIRE_EVERY_SECONDS = 1.0
 
 
@@ -41,7 +44,7 @@ class Broker(LinkHost[SwitchLink]):
 
     def __init__(
         self,
-        ring: KeyRing,
+        ring: KeyRing | Trust,
         network: Network,
         pump: Pump,
         registry: Registry,
@@ -108,6 +111,7 @@ class Broker(LinkHost[SwitchLink]):
         self.links.add(link)
         self.tell_up(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
+        self._pass_on([link])
 
     def link_closed(self, link: Link, error: LinkError) -> None:
         assert isinstance(link, SwitchLink)  # `make_link` makes no other
@@ -143,8 +147,42 @@ class Broker(LinkHost[SwitchLink]):
             case FrameType.GO_AWAY:
                 assert isinstance(link, SwitchLink)  # `make_link` makes no other
                 self.tell_leaving(link, values)
+            case FrameType.RENEW:
+                self._receive_renew(link, values)
             case _:
                 raise RemoteProtocolError(f"{kind.name} to a broker")
+
+    # --- trust ------------------------------------------------------------------------------
+
+    def _receive_renew(self, link: Link, values: Mapping[str, Value]) -> None:
+        assert isinstance(link, SwitchLink)  # `make_link` makes no other
+        self.receive_renew(link, values)
+        assert link.peer is not None  # the hello is over
+        assert link.peer.capability is not None  # the accepting side was shown a token
+        self._do(self.registry.renewed(link, link.peer.capability))
+
+    def expel(self, link: SwitchLink, fault: AuthenticationError) -> None:
+        self._do(self.registry.expel(link, fault.code, fault.text[:200]))
+        super().expel(link, fault)
+
+    def trust_changed(self) -> None:
+        found = self.trust.revocations
+        if found is not None and len(found.text) > limits.MAX_CONTROL_BYTES:
+            _log.warning(
+                "the revocation list has %d bytes, too many to be passed on over links: give it to "
+                "each endpoint by its admin socket, or by --revoked",
+                len(found.text),
+            )
+        self._pass_on(self.links)
+
+    def _pass_on(self, links: Iterable[SwitchLink]) -> None:
+        """Send the revocation list to endpoints: they believe it by their own rings."""
+        found = self.trust.revocations
+        if found is None or len(found.text) > limits.MAX_CONTROL_BYTES:
+            return
+        for link in links:
+            if link.is_up:
+                link.write_hop(FrameType.REVOCATIONS, list=found.text.encode())
 
     # --- carrying out -----------------------------------------------------------------------
 
@@ -221,7 +259,7 @@ def _attach_of(values: dict[str, Value]) -> Attach:
 
 @asynccontextmanager
 async def open_broker(
-    ring: KeyRing,
+    ring: KeyRing | Trust,
     *,
     listen: Iterable[Address | str],
     network: Network = SYSTEM_NETWORK,
@@ -233,7 +271,7 @@ async def open_broker(
     """Run a broker until the block is left.
 
     Args:
-        ring: the issuers whose tokens it accepts.
+        ring: the issuers whose tokens it accepts, alone or with what was revoked.
         listen: addresses on which to accept links.
         network: where carriers come from.
         budget_bytes: the sum of what sessions may have queued here.

@@ -31,6 +31,7 @@ __all__ = [
     "HOP_FRAMES",
     "KNOWN_TYPES",
     "MAGIC",
+    "OPTIONAL_FRAMES",
     "RESERVED_TYPES",
     "SEQUENCED_FRAMES",
     "SESSION_FIELD",
@@ -109,6 +110,11 @@ ATTACH_FRAMES: Final = frozenset(
     {FrameType.ATTACH, FrameType.ATTACHED, FrameType.DETACHED, FrameType.LIMIT}
 )
 """Hop frames whose header names a session."""
+
+OPTIONAL_FRAMES: Final = frozenset(
+    {FrameType.REVOCATIONS, FrameType.RENEW, FrameType.SESSION_RENEW}
+)
+"""Frames that are sent with the flag *optional*: a peer that does not know them does without."""
 
 KNOWN_TYPES: Final = frozenset(int(t) for t in FrameType)
 
