@@ -31,11 +31,13 @@ import trio
 
 from . import limits
 from .addresses import Address, parse_address
-from .auth import Identity, KeyRing, may_open
+from .attaching import Leg
+from .auth import Identity, KeyRing, Trust, may_open
 from .carriers import SYSTEM_NETWORK, Network, Pipe, connect
-from .dialer import is_final, keep_link, next_delay
+from .dialer import REFUSED_DELAY_SECONDS, is_final, keep_link, next_delay
 from .errors import (
     AuthenticationError,
+    ConfigurationError,
     ErrorCode,
     LinkError,
     LinkRefused,
@@ -54,7 +56,7 @@ from .events import (
     SessionSuspended,
 )
 from .handshake import Accepting, Dialing
-from .host import LinkHost, facts_of, links_snapshot
+from .host import TELL_EVERY_SECONDS, LinkHost, facts_of, links_snapshot
 from .link import Link
 from .pump import Pump, acquire_pump, release_pump
 from .roster import Roster
@@ -64,6 +66,7 @@ from .stream import Stream
 from .wire.frames import FrameType, Role, Value, decode_fields
 from .wire.states import LinkState
 from .wire.stream import StreamCore
+from .wire.windows import Budgets, WindowBudget
 
 __all__ = ["Endpoint", "open_endpoint"]
 
@@ -79,13 +82,14 @@ class Endpoint(LinkHost[Link]):
     def __init__(
         self,
         identity: Identity,
-        ring: KeyRing,
+        ring: KeyRing | Trust,
         network: Network,
         pump: Pump,
         nursery: trio.Nursery,
         *,
         grace_seconds: float,
         session_window_bytes: int,
+        budgets: Budgets,
         ping_seconds: float,
         clock: Callable[[], float],
     ) -> None:
@@ -93,6 +97,7 @@ class Endpoint(LinkHost[Link]):
         self.identity = identity
         self.grace_seconds = grace_seconds
         self.session_window_bytes = session_window_bytes
+        self.budgets = budgets
         self.roster: Roster[Link] = Roster()
         self.sessions: dict[bytes, Session] = {}
         self.dial_errors: dict[Address, str] = {}
@@ -101,6 +106,8 @@ class Endpoint(LinkHost[Link]):
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
         self._is_placing = False
+        self._renewed = trio.Event()
+        self._told_list_at = float("-inf")
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.subject}: {len(self.links)} links, {len(self.sessions)} sessions>"
@@ -196,8 +203,20 @@ class Endpoint(LinkHost[Link]):
     async def _hold_link(self, address: Address) -> LinkError:
         while (twin := self._twin(address)) is not None:
             await self.wait_link_closed(twin)
-        pipe = await connect(self.network, address, self.pump)
+        await self._wait_for_token(address)
+        pipe = await connect(self.network.for_links, address, self.pump)
         return await self.wait_link_closed(self.begin_link(pipe, address))
+
+    async def _wait_for_token(self, address: Address) -> None:
+        """There is no sense in showing an expired token: wait for a newer one."""
+        while self.identity.claims.expires_at <= self.clock():
+            text = (
+                f"the token of {self.subject} has expired, so no link is made: get a newer one "
+                "and have it read (SIGHUP for a program, `set_identity` in Python)"
+            )
+            self._report(address, LinkRefused(ErrorCode.TOKEN_EXPIRED, text))
+            with trio.move_on_after(REFUSED_DELAY_SECONDS):
+                await self._renewed.wait()
 
     def _twin(self, address: Address) -> Link | None:
         instances = {link: link.peer.instance for link in self.links if link.peer is not None}
@@ -227,18 +246,23 @@ class Endpoint(LinkHost[Link]):
     def link_up(self, link: Link) -> None:
         peer = link.peer
         assert peer is not None  # a link that is up knows its peer
-        if not peer.is_broker:
-            self._replace_links(link)
-        address = self.roster.add(link, peer.instance)
+        is_direct = not peer.is_broker
+        is_caller = peer.capability is not None and peer.capability.is_caller
+        if is_direct:
+            self._replace_links(link, is_caller=is_caller)
+        address = self.roster.add(link, peer.instance, is_direct=is_direct)
         self.tell_up(link)
         if address is not None:
             self.dial_errors.pop(address, None)
-        if not peer.is_broker:
+        if is_direct and not is_caller:
             self._arrived(link, peer.subject, peer.instance)
         self._place_all()
 
-    def _replace_links(self, link: Link) -> None:
-        """The same peer again over a direct link: the older links to it are half-open or old."""
+    def _replace_links(self, link: Link, *, is_caller: bool) -> None:
+        """The same peer again over a direct link: the older links to it are half-open or old.
+
+        Of a caller there may be many, each a process of its own.
+        """
         for other in list(self.links):
             if (
                 other.peer is not None
@@ -248,6 +272,8 @@ class Endpoint(LinkHost[Link]):
                 and not other.peer.is_broker
             ):
                 is_same = other.peer.instance == link.peer.instance
+                if is_caller and not is_same:
+                    continue
                 code = ErrorCode.SUPERSEDED if is_same else ErrorCode.DISPLACED
                 other.go_away(code, "a newer link of the same endpoint")
                 other.close_after_flush(LinkError("replaced by a newer link of the same peer"))
@@ -282,21 +308,25 @@ class Endpoint(LinkHost[Link]):
                 self._receive_presence(link, values)
             case FrameType.GO_AWAY:
                 self._receive_go_away(link, values)
+            case FrameType.RENEW:
+                self.receive_renew(link, values)
+            case FrameType.REVOCATIONS:
+                self._receive_revocations(link, values)
             case _:
                 raise RemoteProtocolError(f"{kind.name} to an endpoint")
 
     def _for_session(
         self, link: Link, kind: FrameType, number: int, values: Mapping[str, Value]
     ) -> None:
-        session = link.users.get(number)
-        if not isinstance(session, Session):
+        leg = link.users.get(number)
+        if not isinstance(leg, Leg):
             return
         if kind is FrameType.ATTACHED:
-            session.receive_attached(values)
+            leg.attached(values)
         elif kind is FrameType.DETACHED:
-            session.receive_detached(_int(values["code"]), str(values["text"]))
+            leg.detached(_int(values["code"]), str(values["text"]))
         else:
-            session.core.limit(_int(values["cap"]))
+            leg.limit(_int(values["cap"]))
 
     def _receive_attach(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
         """The peer of a direct link attaches a session, a new one or one that we know."""
@@ -314,7 +344,7 @@ class Endpoint(LinkHost[Link]):
             session.attach_by_peer(link, number, values)
         except (SessionError, AuthenticationError) as error:
             link.write_hop(FrameType.DETACHED, number, code=error.code, text=error.text[:200])
-            if session is not None and error.code == ErrorCode.STATE_LOST:
+            if session is not None and error.code in _ENDS_AT_ATTACH:
                 session.end(error.code, error.text)
 
     def _new_responder(self, session_id: bytes, peer: str, link: Link) -> Session:
@@ -333,21 +363,20 @@ class Endpoint(LinkHost[Link]):
         return session
 
     def _receive_invite(self, link: Link, values: Mapping[str, Value]) -> None:
-        """A broker says that a peer waits for us in a session."""
-        session_id = values["session_id"]
+        """The peer of a session waits for us over this link; a broker or itself says so."""
+        session_id, peer = values["session_id"], str(values["peer"])
         assert isinstance(session_id, bytes)  # the field table says so
-        if link.peer is None or not link.peer.is_broker:
-            raise RemoteProtocolError("invite from a peer that is no broker")
         session = self.sessions.get(session_id)
-        if session is None:
-            try:
-                session = self._new_responder(session_id, str(values["peer"]), link)
-            except SessionError as error:
-                _log.warning("%r: an invite of %s is ignored: %s", link, values["peer"], error)
-                return
-        elif session.role is not Role.RESPONDER or session.peer != values["peer"]:
+        try:
+            if session is None and link.peer is not None and link.peer.is_broker:
+                session = self._new_responder(session_id, peer, link)
+        except SessionError as error:
+            _log.warning("%r: an invite of %s is ignored: %s", link, peer, error)
+        may_say_so = link.peer is not None and (link.peer.is_broker or link.peer.subject == peer)
+        if session is None or session.peer != peer or not may_say_so:
             return
-        session.attach(link)
+        if session.may_follow(link):
+            session.attach(link)
 
     def _receive_presence(self, link: Link, values: Mapping[str, Value]) -> None:
         if link.peer is None or not link.peer.is_broker:
@@ -361,14 +390,58 @@ class Endpoint(LinkHost[Link]):
             self._tell_left(link, subject)
         self._place_all()
 
+    def _receive_revocations(self, link: Link, values: Mapping[str, Value]) -> None:
+        """A broker passes on what was revoked; the list is signed, so it need not be trusted."""
+        if link.peer is None or not link.peer.is_broker:
+            raise RemoteProtocolError("revocations from a peer that is no broker")
+        signed = values["list"]
+        assert isinstance(signed, bytes)  # the field table says so
+        now = trio.current_time()
+        try:
+            if link.allowance.take(now) and self.learn_revocations(signed):
+                _log.info("a revocation list came from the broker at %s", link.pipe.description)
+        except AuthenticationError as error:
+            if now - self._told_list_at >= TELL_EVERY_SECONDS:
+                self._told_list_at = now
+                text = "%r: its revocation list is ignored: %s"
+                _log.warning(text, link, error)
+
     def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
         code, text = _int(values["code"]), str(values["text"])
         link.retry_after_seconds = _int(values["reconnect_after_ms"]) / 1000
-        if code == ErrorCode.DISPLACED:
+        if code in (ErrorCode.DISPLACED, ErrorCode.TOKEN_REVOKED):
             link.close(LinkRefused(code, text))
         else:
             self.tell_leaving(link, values)
             self._place_all()
+
+    # --- tokens -----------------------------------------------------------------------------
+
+    def set_identity(self, identity: Identity) -> None:
+        """Go on under a newer token, or another key: links and sessions that are up stay up.
+
+        They are told by `renew`; a peer that does not know it goes on with the older token.
+
+        Raises:
+            ConfigurationError: it is somebody else's.
+        """
+        if identity.subject != self.subject:
+            raise ConfigurationError(
+                f"the token is for {identity.subject}, and this endpoint is {self.subject}: "
+                "start another endpoint for it"
+            )
+        self.identity = identity
+        with self.pump.batch():
+            for link in self.links:
+                link.renew(identity)
+            for session in list(self.sessions.values()):
+                session.renew()
+        renewed, self._renewed = self._renewed, trio.Event()
+        renewed.set()
+
+    def trust_changed(self) -> None:
+        for session in list(self.sessions.values()):
+            session.end_if_distrusted()
 
     # --- sessions ---------------------------------------------------------------------------
 
@@ -393,11 +466,12 @@ class Endpoint(LinkHost[Link]):
     def _place_now(self) -> None:
         self._is_placing = False
         for session in list(self.sessions.values()):
-            is_mine = session.role is Role.INITIATOR
-            if is_mine and session.ended is None and not session.is_resting:
+            if session.link is None and session.end_if_expired():
+                continue
+            if not session.is_resting:
                 link = self._choose(session)
-                if link is not None and link is not session.link:
-                    session.attach(link)
+                if link is not None and link is not session.aim:
+                    session.go_to(link)
         for link in list(self.links):
             if link.is_dialer and link.state is LinkState.LEAVING and not link.users:
                 link.close(LinkError(f"left {link.pipe.description}, as the peer asked"))
@@ -405,8 +479,9 @@ class Endpoint(LinkHost[Link]):
     def _choose(self, session: Session) -> Link | None:
         return self.roster.choose(
             session.peer,
-            session.link,
+            session.aim,
             is_attached=session.core.is_attached,
+            is_pinned=session.aim is session.pinned,
             avoid=frozenset(session.turned_away),
         )
 
@@ -541,6 +616,10 @@ class Endpoint(LinkHost[Link]):
             self.close_links()
 
 
+_ENDS_AT_ATTACH = frozenset({ErrorCode.STATE_LOST, ErrorCode.TOKEN_EXPIRED})
+"""Faults of an attach that end the session at this side too."""
+
+
 def _refuse_stream(session: Session, stream: StreamCore) -> None:
     stream.refuse(ErrorCode.UNKNOWN_TARGET, "this endpoint serves no streams")
 
@@ -553,13 +632,15 @@ def _int(value: Value) -> int:
 @asynccontextmanager
 async def open_endpoint(
     identity: Identity,
-    ring: KeyRing,
+    ring: KeyRing | Trust,
     *,
     dial: Iterable[Address | str] = (),
     listen: Iterable[Address | str] = (),
     network: Network = SYSTEM_NETWORK,
     grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
     session_window_bytes: int = limits.DEFAULT_SESSION_WINDOW_BYTES,
+    replay_budget_bytes: int = limits.DEFAULT_REPLAY_BUDGET_BYTES,
+    stream_budget_bytes: int = limits.DEFAULT_STREAM_BUDGET_BYTES,
     ping_seconds: float = limits.DEFAULT_PING_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Endpoint]:
@@ -567,12 +648,14 @@ async def open_endpoint(
 
     Args:
         identity: who this endpoint is.
-        ring: the issuers whose tokens it accepts.
+        ring: the issuers whose tokens it accepts, alone or with what was revoked.
         dial: addresses of brokers and peers to keep links to, in order of preference.
         listen: addresses on which to accept links.
         network: where carriers come from.
         grace_seconds: how long a session waits for a lost peer.
-        session_window_bytes: most unacknowledged bytes a session keeps for replay.
+        session_window_bytes: unacknowledged bytes that a session keeps for replay without asking.
+        replay_budget_bytes: what all sessions may keep above that, where a path carries more.
+        stream_budget_bytes: what the windows of all streams may grow by.
         ping_seconds: quiet time after which a link is probed.
         clock: returns unix seconds, for the expiry of tokens.
 
@@ -592,6 +675,9 @@ async def open_endpoint(
                 nursery,
                 grace_seconds=grace_seconds,
                 session_window_bytes=session_window_bytes,
+                budgets=Budgets(
+                    WindowBudget(stream_budget_bytes), WindowBudget(replay_budget_bytes)
+                ),
                 ping_seconds=ping_seconds,
                 clock=clock,
             )

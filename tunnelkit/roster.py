@@ -2,7 +2,7 @@
 
 A direct link leads to its peer; a link to a broker leads to whom the broker reports.  Links are
 kept in the order of the addresses that were to be dialled, accepted ones last; a session goes to
-the first one in good health over which its peer is present.
+a direct one, or else to the first one, in good health, over which its peer is present.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Roster(Generic[L]):
         self._order: list[Address] = []
         self._addresses: dict[L, Address] = {}
         self._present: dict[L, dict[str, bytes]] = {}
+        self._direct: set[L] = set()
         self._leads_to: dict[Address, bytes] = {}
         self._instances: dict[str, list[bytes]] = {}
 
@@ -53,9 +54,15 @@ class Roster(Generic[L]):
         """*link* is being made to *address*."""
         self._addresses[link] = address
 
-    def add(self, link: L, instance: bytes) -> Address | None:
-        """*link* is up, to a process of this *instance*; return the address it was dialled at."""
+    def add(self, link: L, instance: bytes, *, is_direct: bool = False) -> Address | None:
+        """*link* is up, to a process of this *instance*; return the address it was dialled at.
+
+        Args:
+            is_direct: whether that process is a peer, and no broker.
+        """
         self._present[link] = {}
+        if is_direct:
+            self._direct.add(link)
         self.links.append(link)
         self.links.sort(key=self._rank)
         address = self._addresses.get(link)
@@ -68,6 +75,7 @@ class Roster(Generic[L]):
         if link in self.links:
             self.links.remove(link)
         self._present.pop(link, None)
+        self._direct.discard(link)
         self._addresses.pop(link, None)
 
     def twin(self, address: Address, instances: dict[L, bytes]) -> L | None:
@@ -120,24 +128,35 @@ class Roster(Generic[L]):
     # --- the choice -------------------------------------------------------------------------
 
     def choose(
-        self, peer: str, current: L | None, *, is_attached: bool, avoid: frozenset[L] = frozenset()
+        self,
+        peer: str,
+        current: L | None,
+        *,
+        is_attached: bool,
+        is_pinned: bool = False,
+        avoid: frozenset[L] = frozenset(),
     ) -> L | None:
         """Return the link that a session should be on; its own if that is good enough.
 
+        A direct link is better than a broker; of two brokers none is better than the other.
+
         Args:
             peer: the subject that it is with.
-            current: the link that it is on, attached or attaching.
-            is_attached: whether it is joined with its peer there.
+            current: the link that it is on or moves to, attached or attaching.
+            is_attached: whether it is joined with its peer.
+            is_pinned: whether somebody put it there by hand.
             avoid: links over which it was turned away; taken only if there is no other.
         """
         fit = [link for link in self.links if peer in self._present[link]]
+        good = [link for link in fit if _is_good(link)]
+        fresh = [link for link in good if link not in avoid]
+        direct = [link for link in fresh if link in self._direct]
         # To wait for a peer that has left this broker is good only while nothing is better.
         if current is not None and (is_attached or current in fit) and _is_good(current):
-            return current
-        good = [link for link in fit if _is_good(link)]
-        for link in good:
-            if link not in avoid:
-                return link
+            is_best = is_pinned or current in self._direct or not direct
+            return current if is_best else direct[0]
+        if fresh:
+            return (direct or fresh)[0]
         if good:
             return good[0]
         if current is not None:

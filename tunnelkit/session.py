@@ -1,13 +1,11 @@
 """`Session`: one pairing with another endpoint, over whichever link there is.
 
 How it works.  A session joins a `SessionCore`, which knows the protocol, with what the protocol
-is not allowed to know: keys, clocks and links.  It proves who it is when it attaches (`proofs`),
-checks what the peer proves, and keeps two timers: one to acknowledge within 25 ms, and one that
-ends the session if its peer is gone for longer than the grace time.
+is not allowed to know: keys, clocks and links.  `attaching` is the half that goes from link to
+link; this file is what users see, and what the core tells.
 
 Which link to attach over is the endpoint's decision (`endpoint.place_soon`); a session only says
-that it needs one.  The initiator attaches; the responder answers, on a direct link at once,
-through a broker when the broker invites it.
+that it needs one.
 
 A session is established when each side has checked the other's `session-open`: a capability, signed
 by an issuer on the ring, and an X25519 share, signed by the holder that the capability names.
@@ -15,31 +13,30 @@ by an issuer on the ring, and an X25519 share, signed by the holder that the cap
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from . import limits
-from .auth import Capability, Identity, KeyRing
+from .attaching import Attaching
+from .auth import Capability, Identity, Trust
 from .errors import (
     AuthenticationError,
     ErrorCode,
     OpenRefused,
-    RemoteProtocolError,
     SessionError,
     code_name,
 )
 from .events import LinkFacts, SessionFacts
 from .link import Health, Link
-from .proofs import SessionProofs
 from .pump import Pump, Timer
+from .renewal import Allowance
 from .stream import Stream
-from .wire.frames import FrameType, Role, Value
-from .wire.session import AttachmentLost, SessionCore
-from .wire.states import Attachment, Input
+from .wire.frames import Role, Value
+from .wire.states import Attachment
 from .wire.stream import StreamCore
+from .wire.windows import Budgets
 
 __all__ = ["Session"]
 
@@ -49,10 +46,11 @@ class Home(Protocol):
 
     pump: Pump
     identity: Identity
-    ring: KeyRing
+    trust: Trust
     clock: Callable[[], float]
     grace_seconds: float
     session_window_bytes: int
+    budgets: Budgets
 
     def place_soon(self, session: Session) -> None:
         """Find a link for *session* when the current batch is over."""
@@ -73,29 +71,21 @@ class Home(Protocol):
         """The peer opens a stream: accept or refuse it, now or later."""
 
 
-NO_CAP = 0xFFFFFFFF
-"""The cap of a direct link: the endpoints' own windows are the limit."""
+MOVE_TIMEOUT_SECONDS: Final = 10.0
+"""How long the peer may take to follow to another link unless told otherwise, seconds."""
 
 
-class Session:
+class Session(Attaching):
     """One pairing of two endpoints; made by `Endpoint.open_session` or by the peer."""
 
     def __init__(
         self, endpoint: Home, role: Role, peer: str, session_id: bytes | None = None
     ) -> None:
+        super().__init__(endpoint, role, peer, session_id)
         self.endpoint = endpoint
-        self.pump = endpoint.pump
-        self.role = role
-        self.peer = peer
-        self.session_id = session_id or os.urandom(16)
-        self.core = SessionCore(self, role, window_bytes=endpoint.session_window_bytes)
-        self.receive_frame = self.core.receive
-        self.link: Link | None = None
         self.peer_instance: bytes | None = None
         self.ended: SessionError | None = None
-        self.resumed_count = 0
         self._silent_since: tuple[int, int, int] | None = None
-        self.last_reason = ""
         self.open_on: LinkFacts | None = None
         """The link over which streams could flow last; None before the session was open."""
         self.is_suspended = False
@@ -103,17 +93,12 @@ class Session:
         self.moved_by = "failure" if role is Role.INITIATOR else "peer"
         """Why it leaves a link while it is open: what `SessionMoved` tells of the next move."""
         self._paused_at: float | None = None
-        self._proofs = SessionProofs(endpoint.identity, role, self.session_id, peer)
         self._ack_timer: Timer | None = None
-        self._grace_timer: Timer | None = None
-        self._rest_timer: Timer | None = None
-        self.refusals = 0
-        self.turned_away: set[Link] = set()
         self._is_closing = False
+        self._allowance = Allowance()
         self._changed = trio.Event()
         self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
         self._opens_counted_at = trio.current_time()
-        self._start_grace()
         if role is Role.INITIATOR:
             self._send_session_open()
 
@@ -205,7 +190,7 @@ class Session:
             raise self.ended
         shown = self.peer_capability
         if shown is not None and shown.expires_at <= self.endpoint.clock():
-            text = f"the token of {self.peer} has expired: it needs a new one, and a new session"
+            text = f"the token of {self.peer} has expired: it needs a new one"
             raise OpenRefused(ErrorCode.TOKEN_EXPIRED, text)
         return self.core.open_stream(target, metadata)
 
@@ -274,116 +259,66 @@ class Session:
     def end(self, code: int, text: str) -> None:
         """End the session now."""
         with self.pump.batch():
-            self._leave_link(code, text)
             self.core.end(code, text)
 
-    # --- attaching --------------------------------------------------------------------------
+    async def move(self, link: Link, *, timeout: float = MOVE_TIMEOUT_SECONDS) -> None:
+        """Go on over another link, while streams are open; return once that is so.
 
-    def attach(self, link: Link) -> None:
-        """Ask to be joined with the peer over *link*; leaves the link that it is on."""
-        with self.pump.batch():
-            self._pause()
-            self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
-            number = link.take_number(self)
-            self.link = link
-            self.core.attach(link, number)
-            kind, proof = self._proofs.attach(self.core.generation, self.core.received)
-            link.write_hop(
-                FrameType.ATTACH,
-                number,
-                session_id=self.session_id,
-                generation=self.core.generation,
-                received=self.core.received,
-                role=int(self.role),
-                peer=self.peer,
-                proof_kind=kind,
-                proof=proof,
-            )
+        The session stays there until the link is lost or suspect.
 
-    def attach_by_peer(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
-        """The peer attaches over a direct link: answer, and go on.
+        Args:
+            link: one of the endpoint's links, over which the peer is present.
+            timeout: how long the peer may take to follow, seconds.
 
         Raises:
-            SessionError, AuthenticationError: it must not; the session itself is unharmed.
+            SessionError: the session ended (its own code), or the peer did not follow
+                (UNKNOWN_PEER): then the session goes on where it was.
+        Cancellation: keeps; the session may move all the same.
         """
-        generation, received = _int(values["generation"]), _int(values["received"])
-        self._proofs.check_attach(generation, received, values["proof_kind"], values["proof"])
-        self.core.check_peer(generation, received)
-        with self.pump.batch():
-            self._leave_link(ErrorCode.SUPERSEDED, "the session moves to another link")
-            self.link = link
-            link.users[number] = self
-            self.core.attach(link, number)
-            kind, proof = self._proofs.attach(self.core.generation, self.core.received)
-            link.write_hop(
-                FrameType.ATTACHED,
-                number,
-                generation=self.core.generation,
-                received=self.core.received,
-                cap=NO_CAP,
-                proof_kind=kind,
-                proof=proof,
-            )
-            self._attached(generation, received, NO_CAP)
+        await trio.lowlevel.checkpoint()
+        if self.link is not link or self.next_leg is not None:
+            self.moved_by = "command"
+            self.pinned = link
+            with self.pump.batch():
+                self.go_to(link)
+        with trio.move_on_after(timeout):
+            while self.ended is None and not (self.link is link and self.core.is_attached):
+                if link in self.turned_away or not link.is_up:
+                    break
+                await self._changed.wait()
+        if self.ended is not None:
+            raise self.ended
+        if self.link is not link:
+            self.pinned = None
+            why = self.last_reason if link in self.turned_away else f"no answer in {timeout:g} s"
+            text = f"{self.peer} did not follow over {link.pipe.description}: {why}"
+            raise SessionError(ErrorCode.UNKNOWN_PEER, text)
 
-    def receive_attached(self, values: Mapping[str, Value]) -> None:
-        """The peer is there."""
-        generation, received = _int(values["generation"]), _int(values["received"])
-        if self.core.attachment is not Attachment.ATTACHING:
-            return
-        try:
-            self._proofs.check_attach(generation, received, values["proof_kind"], values["proof"])
-            self.core.check_peer(generation, received)
-            self._attached(generation, received, _int(values["cap"]))
-        except (SessionError, AuthenticationError) as error:
-            if error.code == ErrorCode.STALE_GENERATION:
-                # This answers our newest attach, so the peer counts from the beginning again.
-                self.end(ErrorCode.STATE_LOST, f"{self.peer} does not know this session any more")
-            else:
-                self.end(error.code, error.text)
+    # --- what attaching asks for --------------------------------------------------------------
 
-    def _attached(self, generation: int, received: int, cap: int) -> None:
-        if self._grace_timer is not None:
-            self._grace_timer.cancel()
-            self._grace_timer = None
-        self.refusals = 0
-        self.turned_away.clear()
-        self.resumed_count += self.core.peer_generation > 0
-        self.core.attached(generation, received, cap)
+    @property
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def place_soon(self, *, was_turned_away: bool = False) -> None:
+        self._notify()
+        if was_turned_away:
+            self.endpoint.place_later(self)
+        else:
+            self.endpoint.place_soon(self)
+
+    def joined(self) -> None:
         self._notify()
         if self.core.is_established:
             self.endpoint.session_opened(self)
 
-    def receive_detached(self, code: int, text: str) -> None:
-        """The broker or the peer ended the attachment, or the whole session."""
-        self.last_reason = f"{text} [{code_name(code)}]"
-        if self.link is not None:
-            self.link.users.pop(self.core.number, None)
-        if code in _TURNED_AWAY:
-            if self.link is not None:
-                self.turned_away.add(self.link)
-            self._detached(Input.GOT_DETACHED, retry=False)
-            self.endpoint.place_later(self)
-        elif code in _PASSING:
-            self._detached(Input.GOT_DETACHED, retry=code not in (ErrorCode.SUPERSEDED,))
-        elif self._is_closing:
-            self.link = None
-            self.core.end(ErrorCode.SESSION_CLOSED, "the session was closed")
-        else:
-            self.link = None
-            self.core.end(code, text)
-
-    def _detached(self, why: Input, *, retry: bool = True) -> None:
-        self.link = None
-        self.core.detached(why)
-        self._start_grace()
+    def suspended(self) -> None:
+        self.pinned = None
         if self.open_on is not None and not self.is_suspended:
             self._pause()
             self.is_suspended = True
             self.endpoint.session_suspended(self)
         self._notify()
-        if retry:
-            self.endpoint.place_soon(self)
 
     def _pause(self) -> None:
         """Streams stop; take note of when, unless they have stopped before."""
@@ -398,42 +333,34 @@ class Session:
         self.open_on, self.is_suspended, self._paused_at = link, False, None
         return before
 
-    def _leave_link(self, code: int, text: str) -> None:
-        link, self.link = self.link, None
-        if link is None:
-            return
-        number = self.core.number
-        if link.users.pop(number, None) is not None and link.is_up:
-            link.write_hop(FrameType.DETACHED, number, code=code, text=text[:200])
+    def expiry(self) -> AuthenticationError | None:
+        return self._proofs.expiry(self.endpoint.clock())
 
-    @property
-    def is_resting(self) -> bool:
-        """Whether the session was turned away a moment ago, and is not to attach yet."""
-        return self._rest_timer is not None
+    def end_if_expired(self) -> bool:
+        """End if a token of this session has expired; say whether that was so.
 
-    def rest(self, seconds: float) -> None:
-        """Do not attach for some time; then ask for a link again."""
-        if self._rest_timer is None and self.ended is None:
-            self._rest_timer = self.pump.call_later(seconds, self._rested)
-
-    def _rested(self) -> None:
-        self._rest_timer = None
-        self.endpoint.place_soon(self)
-
-    def _start_grace(self) -> None:
-        if self._grace_timer is None:
-            self._grace_timer = self.pump.call_later(
-                self.endpoint.grace_seconds, self._grace_expired
-            )
-
-    def _grace_expired(self) -> None:
-        self.end(
-            ErrorCode.GRACE_EXPIRED,
-            f"{self.peer} did not come back within {self.endpoint.grace_seconds:g} s",
-        )
+        Called where the session has to attach, and not while it is attached: expiry alone cuts
+        no stream.
+        """
+        fault = self.expiry()
+        if fault is not None:
+            self.end(fault.code, fault.text)
+        return fault is not None
 
     def _send_session_open(self) -> None:
         self.core.send_session_open(*self._proofs.session_open())
+
+    def renew(self) -> None:
+        """Go on under the token that the endpoint has now, if it is another one."""
+        identity = self.endpoint.identity
+        if self.core.is_established and self._proofs.identity is not identity:
+            self.core.send_renew(*self._proofs.renew(identity))
+
+    def end_if_distrusted(self) -> None:
+        """End if a token that was shown in this session is not believed any more."""
+        fault = self._proofs.fault(self.endpoint.trust)
+        if fault is not None:
+            self.end(fault.code, fault.text)
 
     @property
     def peer_capability(self) -> Capability | None:
@@ -444,18 +371,24 @@ class Session:
 
     def peer_opened(self, values: Mapping[str, Value]) -> None:
         try:
-            self._proofs.accept_open(values, self.endpoint.ring, self.endpoint.clock())
+            self._proofs.accept_open(values, self.endpoint.trust, self.endpoint.clock())
         except AuthenticationError as error:
             self.end(error.code, error.text)
             return
         if self.role is Role.RESPONDER:
             self._send_session_open()
         self.core.establish()
+        self.renew()
         self.endpoint.session_opened(self)
         self._notify()
 
     def peer_renewed(self, values: Mapping[str, Value]) -> None:
-        """The peer shows a newer token."""
+        try:
+            if not self._allowance.take(trio.current_time()):
+                raise AuthenticationError("renewals come too fast", ErrorCode.LIMIT_EXCEEDED)
+            self._proofs.accept_renew(values, self.endpoint.trust, self.endpoint.clock())
+        except AuthenticationError as error:
+            self.end(error.code, error.text)
 
     def stream_offered(self, stream: StreamCore) -> None:
         if self._is_flood():
@@ -486,60 +419,12 @@ class Session:
     def session_over(self, code: int, text: str) -> None:
         self.ended = SessionError(code, text)
         self.last_reason = f"{text} [{code_name(code)}]"
-        for timer in (self._ack_timer, self._grace_timer, self._rest_timer):
-            if timer is not None:
-                timer.cancel()
-        link, self.link = self.link, None
-        if link is not None and link.users.pop(self.core.number, self) is self and link.is_up:
-            link.write_hop(FrameType.DETACHED, self.core.number, code=code, text=text[:200])
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+        self.leave_all(code, text)
         self.endpoint.session_ended(self)
         self._notify()
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
-
-    # --- LinkUser ---------------------------------------------------------------------------
-
-    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
-        """A frame was not right: end the session, or attach again where some are missing."""
-        if isinstance(error, RemoteProtocolError):
-            self.end(error.code, error.text)
-        else:
-            self.last_reason = str(error)
-            self._leave_link(ErrorCode.PEER_GONE, "frames are missing")
-            self._detached(Input.LINK_LOST)
-
-    def link_writable(self) -> None:
-        self.core.resume()
-
-    def link_lost(self) -> None:
-        if self.ended is None:
-            self.last_reason = str(self.link.error) if self.link is not None else ""
-            self._detached(Input.LINK_LOST)
-
-
-_PASSING = frozenset(
-    {
-        ErrorCode.PEER_GONE,
-        ErrorCode.GOING_AWAY,
-        ErrorCode.OVERRUN,
-        ErrorCode.SUPERSEDED,
-        ErrorCode.LIMIT_EXCEEDED,
-        ErrorCode.UNKNOWN_PEER,
-    }
-)
-"""Reasons of `detached` after which the session may attach again."""
-
-_TURNED_AWAY = frozenset({ErrorCode.LIMIT_EXCEEDED, ErrorCode.UNKNOWN_PEER})
-"""Those after which the next attempt would most likely end the same way: it must wait."""
-
-
-def _int(value: Value) -> int:
-    assert isinstance(value, int)  # the field table says so
-    return value
-
-
-def _bytes(value: Value) -> bytes:
-    assert isinstance(value, bytes)  # the field table says so
-    return value
