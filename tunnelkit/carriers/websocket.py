@@ -2,14 +2,15 @@
 
 How it works.  The HTTP handshake is over when a `WebSocketPipe` is made (`upgrade` does it).  Each
 call of `try_send_many` is one binary message: its header and the caller's buffers go to the inner
-pipe in one call, without a copy from a server, masked in one pass from a client.
+pipe in one call, from a server without a copy.  A client masks into a buffer that all WebSockets
+of the pump share: fresh memory for every message would cost more than the mask itself.
 
 A message once begun has to be finished before anything else can be said, and the inner pipe may
 take only a part of it.  The pipe then reports the bytes of payload that have really gone, and
 takes the rest from the caller's next call: as with any pipe, who was told that 5 of 12 bytes were
-sent goes on with the other 7.  What is kept inside is a header that has not gone whole, and for a
-client the masked rest of the message, at most `MAX_MESSAGE_BYTES`; so the caller's
-account of what waits stays right, and closing the pipe forgets nothing that it had taken.
+sent goes on with the other 7.  What is kept inside is a header that has not gone whole, and the
+place in the mask; so the caller's account of what waits stays right, and closing the pipe forgets
+nothing that it had taken.
 
 Receiving happens in the caller's buffer: the decoder removes headers and masks in place.  Of
 pings only the last is answered, between two messages, so a peer that pings and does not read
@@ -27,7 +28,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from typing import Final
+from weakref import WeakKeyDictionary
 
+from tunnelkit.pump import Pump
 from tunnelkit.wire.stream import Buffer
 from tunnelkit.wire.websocket import (
     CloseCode,
@@ -38,6 +41,8 @@ from tunnelkit.wire.websocket import (
     encode_close,
     encode_control,
     encode_header,
+    mask_into,
+    rotate_mask,
 )
 
 from .farewell import REFUSAL_SECONDS, Farewell
@@ -46,7 +51,7 @@ from .pipe import Pipe, PipeBroken
 __all__ = ["WebSocketPipe"]
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
-"""Largest message that is sent, bytes.  Bounds what is masked ahead of a pipe that is full."""
+"""Largest message that is sent, bytes.  Bounds how long the answer to a ping waits behind one."""
 
 _SMALL_BYTES: Final = 16 * 1024
 """Up to this size header and payload are joined: one copy is cheaper than two buffers."""
@@ -55,6 +60,11 @@ CLOSE_SECONDS: Final = 5.0
 """Time for the answer to a close frame, seconds.  Stops: peers that never answer, and would hold a
 descriptor for ever."""
 
+SCRATCH_BYTES: Final = 320 * 1024
+"""Where what is sent gets its mask, bytes; all WebSockets of a pump share it.  A default: the
+largest frame of the tunnel fits, so that it goes with one system call."""
+
+_scratch: Final[WeakKeyDictionary[Pump, memoryview]] = WeakKeyDictionary()
 _CLEAN: Final = (CloseCode.NORMAL, CloseCode.GOING_AWAY)
 _MEANINGS: Final[dict[int, str]] = {
     CloseCode.PROTOCOL_ERROR: "it found a protocol error; is everything between a WebSocket?",
@@ -98,7 +108,9 @@ class WebSocketPipe(Pipe):
         # What is being sent: `_head` goes first, then `_left` bytes of payload.
         self._head = b""
         self._left = 0
-        self._masked = memoryview(b"")
+        self._is_begun = False  # some byte of it has gone
+        self._mask = b""  # for the next byte of it
+        self._scratch = memoryview(b"") if is_server else _scratch_of(self.pump)
         self._pong: bytes | None = None
         self._close_sent = False
 
@@ -174,8 +186,10 @@ class WebSocketPipe(Pipe):
             return size
         if not sent:
             return 0
-        self._head, self._left, self._masked = head, size, memoryview(body)
-        return self._went(sent, len(head))
+        self._head, self._left = head, size
+        taken = self._went(sent)
+        self._mask = rotate_mask(mask, taken)
+        return taken
 
     def try_send_many(self, buffers: Sequence[Buffer]) -> int:
         if self.broken is not None:
@@ -189,43 +203,50 @@ class WebSocketPipe(Pipe):
         if is_new:
             if not size:
                 return 0
-            buffers = self._begin(buffers, size)
-        elif self._is_server:
+            self._begin(min(size, MAX_MESSAGE_BYTES))
+        if size > self._left:
             buffers = _first(buffers, self._left)
-        if not self._is_server:
-            buffers = (self._masked[:size],)
-        head = len(self._head)
-        sent = self._inner.try_send_many((self._head, *buffers) if head else buffers)
-        if not sent and is_new:
-            self._head, self._left, self._masked = b"", 0, memoryview(b"")
-            return 0
-        return self._went(sent, head)
-
-    def _begin(self, buffers: Sequence[Buffer], size: int) -> Sequence[Buffer]:
-        """Begin a message of the buffers, or of as many of their bytes as one may have."""
-        if size > MAX_MESSAGE_BYTES:
-            size = MAX_MESSAGE_BYTES
-            buffers = _first(buffers, size)
-        self._left = size
-        mask = self._new_mask()
-        self._head = encode_header(Opcode.BINARY, size, mask)
-        if mask:
-            data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-            self._masked = memoryview(apply_mask(data, mask))
-        return buffers
-
-    def _went(self, sent: int, head: int) -> int:
-        """Take note of *sent* bytes, *head* of which may be a header; return the payload's."""
-        if sent < head:
-            self._head = self._head[sent:]
-            return 0
-        self._head = b""
-        payload = sent - head
-        self._left -= payload
-        if not self._is_server:
-            self._masked = self._masked[payload:]
+        taken = self._send_plain(buffers) if self._is_server else self._send_masked(buffers)
+        if is_new and not taken and not self._is_begun:
+            self._head, self._left = b"", 0
         if not self._left and self._pong is not None:
             self._answer()
+        return taken
+
+    def _begin(self, size: int) -> None:
+        """Begin a message of *size* bytes."""
+        self._mask = self._new_mask()
+        self._head = encode_header(Opcode.BINARY, size, self._mask)
+        self._left = size
+        self._is_begun = False
+
+    def _send_plain(self, buffers: Sequence[Buffer]) -> int:
+        """Send what waits of a header, and as much of *buffers* as the pipe inside takes."""
+        head = self._head
+        return self._went(self._inner.try_send_many((head, *buffers) if head else buffers))
+
+    def _send_masked(self, buffers: Sequence[Buffer]) -> int:
+        """The same, masked.  What does not go is masked again when the caller offers it again."""
+        scratch = self._scratch
+        taken, size = 0, sum(map(len, buffers))
+        while True:
+            head = len(self._head)
+            scratch[:head] = self._head
+            end = head + mask_into(scratch[head:], buffers, taken, self._mask)
+            count = self._went(self._inner.try_send(scratch[:end]))
+            self._mask = rotate_mask(self._mask, count)
+            taken += count
+            if taken == size or head + count < end:
+                return taken
+
+    def _went(self, sent: int) -> int:
+        """Take note of *sent* bytes, header first; return how many of them are payload."""
+        self._is_begun = self._is_begun or sent > 0
+        head = len(self._head)
+        if head:
+            self._head = self._head[sent:]
+        payload = max(0, sent - head)
+        self._left -= payload
         return payload
 
     def _new_mask(self) -> bytes:
@@ -361,7 +382,7 @@ class WebSocketPipe(Pipe):
         if self.broken is None:
             self.broken = "bad file descriptor"
         self._handler = None
-        self._head, self._left, self._masked = b"", 0, memoryview(b"")
+        self._head, self._left = b"", 0
 
 
 def _first(buffers: Sequence[Buffer], size: int) -> list[Buffer]:
@@ -373,3 +394,11 @@ def _first(buffers: Sequence[Buffer], size: int) -> list[Buffer]:
         cut.append(buffer if len(buffer) <= size else memoryview(buffer)[:size])
         size -= len(buffer)
     return cut
+
+
+def _scratch_of(pump: Pump) -> memoryview:
+    """Return where the WebSockets of *pump* mask what they send; valid within one call."""
+    found = _scratch.get(pump)
+    if found is None:
+        found = _scratch[pump] = memoryview(bytearray(SCRATCH_BYTES))
+    return found

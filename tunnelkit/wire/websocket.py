@@ -16,7 +16,7 @@ they need to be, control frames that are long or in pieces, close frames that ca
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -33,6 +33,7 @@ __all__ = [
     "encode_close",
     "encode_control",
     "encode_header",
+    "mask_into",
     "plain_mask",
     "rotate_mask",
 ]
@@ -42,6 +43,10 @@ MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
 
 MAX_EMPTY_FRAMES: Final = 1_024
 """Most empty data frames in a row.  Stops: work for a peer that sends nothing."""
+
+PIECE_BYTES: Final = 64 * 1024
+"""How much is masked at once, bytes; a multiple of the mask.  The C function returns new memory: so
+little of it stays in the cache, and is never given back to the system in between."""
 
 MASK_BYTES: Final = 4
 MAX_CONTROL_PAYLOAD: Final = 125
@@ -53,6 +58,8 @@ _RESERVED: Final = 0x70
 _MASKED: Final = 0x80
 _LENGTH_16: Final = 126
 _LENGTH_64: Final = 127
+_SHORT_HEAD: Final = struct.Struct(">BBH").unpack_from
+_LONG_LENGTH: Final = struct.Struct(">Q").unpack_from
 
 
 class Opcode(IntEnum):
@@ -143,6 +150,32 @@ def rotate_mask(mask: bytes, count: int) -> bytes:
     return mask[turn:] + mask[:turn]
 
 
+def mask_into(target: memoryview, buffers: Sequence[Buffer], skip: int, mask: bytes) -> int:
+    """Put the bytes of *buffers* after the first *skip*, masked, into *target* as far as they fit.
+
+    Args:
+        mask: that of the first byte.
+
+    Returns:
+        How many bytes.
+    """
+    done, room = 0, len(target)
+    for buffer in buffers:
+        size = len(buffer)
+        if skip >= size:
+            skip -= size
+            continue
+        source = memoryview(buffer) if skip or size > PIECE_BYTES else buffer
+        while skip < size and done < room:
+            count = min(PIECE_BYTES, size - skip, room - done)
+            piece = source if count == size else source[skip : skip + count]
+            target[done : done + count] = apply_mask(piece, rotate_mask(mask, done))
+            skip += count
+            done += count
+        skip = 0
+    return done
+
+
 # --- decoding ------------------------------------------------------------------------------
 
 
@@ -205,34 +238,46 @@ class FrameDecoder:
             stop = min(end, start + self._left)
             count = stop - start
             if self._mask:
-                view[out : out + count] = apply_mask(view[start:stop], self._mask)
-                self._mask = rotate_mask(self._mask, count)
-            else:
+                if count <= PIECE_BYTES:
+                    view[out : out + count] = apply_mask(view[start:stop], self._mask)
+                else:
+                    self._unmask(view, start, stop, out)
+                if count < self._left:
+                    self._mask = rotate_mask(self._mask, count)
+            elif out != start:
                 view[out : out + count] = view[start:stop]
             self._left -= count
             start, out = stop, out + count
         return out
 
+    def _unmask(self, view: memoryview, start: int, stop: int, out: int) -> None:
+        """Remove the mask of much that lies from *start* to *stop*, and move it to *out*."""
+        mask, shift = self._mask, start - out
+        for begin in range(start, stop, PIECE_BYTES):
+            end = min(begin + PIECE_BYTES, stop)
+            view[begin - shift : end - shift] = apply_mask(view[begin:end], mask)
+
     def _quick_header(self, view: memoryview, start: int, end: int) -> int:
-        """Take the header of a short whole message, which most are; 0: it is something else."""
-        if end - start < 8 or self._partial or self._in_message or view[start] != _WHOLE_MESSAGE:
+        """Take the header of a whole message, which most are; 0: it is something else."""
+        if end - start < MAX_HEADER_BYTES or self._partial or self._in_message:
             return 0
-        second = view[start + 1]
+        first, second, length = _SHORT_HEAD(view, start)
+        if first != _WHOLE_MESSAGE or (second >= _MASKED) is not self._is_server:
+            return 0
         short = second & 0x7F
-        if (second >= _MASKED) is not self._is_server or short == _LENGTH_64:
-            return 0
-        stop = start + 2
         if short == _LENGTH_16:
-            short = view[stop] << 8 | view[stop + 1]
-            stop += 2
-            if short < _LENGTH_16:
-                return 0
-        if not 0 < short <= self._max:
+            stop, least = start + 4, _LENGTH_16
+        elif short == _LENGTH_64:
+            stop, least = start + 10, 1 << 16
+            length = _LONG_LENGTH(view, start + 2)[0]
+        else:
+            stop, least, length = start + 2, 1, short
+        if not least <= length <= self._max:
             return 0
         if self._is_server:
             self._mask = bytes(view[stop : stop + MASK_BYTES])
             stop += MASK_BYTES
-        self._left = short
+        self._left = length
         self._empty = 0
         return stop
 

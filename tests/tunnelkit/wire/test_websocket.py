@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tunnelkit.wire.websocket import (
     MAX_EMPTY_FRAMES,
     MAX_FRAME_BYTES,
+    PIECE_BYTES,
     CloseCode,
     FrameDecoder,
     Opcode,
@@ -20,6 +21,7 @@ from tunnelkit.wire.websocket import (
     encode_close,
     encode_control,
     encode_header,
+    mask_into,
     plain_mask,
     rotate_mask,
 )
@@ -127,6 +129,28 @@ def test_masks_agree_and_rotate(data: bytes, mask: bytes, cut: int) -> None:
     assert plain_mask(whole, mask) == data
     rest = plain_mask(data[cut:], rotate_mask(mask, len(data[:cut])))
     assert apply_mask(data[:cut], mask) + rest == whole
+
+
+@given(
+    st.lists(st.integers(0, 2 * PIECE_BYTES + 9), max_size=4),
+    st.integers(0, 3 * PIECE_BYTES),
+    st.integers(0, 4 * PIECE_BYTES),
+)
+def test_mask_into_masks_what_fits_of_the_rest(sizes: list[int], skip: int, room: int) -> None:
+    buffers = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
+    expected = plain_mask(b"".join(buffers)[skip:][:room], KEY)
+    target = bytearray(room)
+    assert mask_into(memoryview(target), buffers, skip, KEY) == len(expected)
+    assert target[: len(expected)] == expected
+    assert not any(target[len(expected) :])
+
+
+@pytest.mark.parametrize("cut", [20, 14 + PIECE_BYTES + 3, 3 * PIECE_BYTES])
+def test_long_masked_payload_may_be_cut_anywhere(cut: int) -> None:
+    payload = bytes(range(251)) * (4 * PIECE_BYTES // 251)
+    data = encode_header(Opcode.BINARY, len(payload), KEY) + plain_mask(payload, KEY)
+    decoded = Decoded(is_server=True).feed(data[:cut]).feed(data[cut:])
+    assert bytes(decoded.payload) == payload
 
 
 # --- what is refused -----------------------------------------------------------------------
