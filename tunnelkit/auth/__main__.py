@@ -5,27 +5,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from .. import _version
 from ..errors import AuthenticationError, ConfigurationError, TunnelError
-from .capability import MAX_LIFETIME_SECONDS, Capability, mint, read_unverified, verify
+from .capability import Capability, mint, read_unverified, verify
 from .files import read_file, write_secret_file
+from .jws import type_of
 from .keys import KeyRing, generate_key, key_id, load_private_key, save_private_key
+from .revocation import REVOCATIONS_TYPE, RevocationList
+from .revoke_command import add_revoke, json_of_list, show_list
+from .rotate_command import add_rotate
+from .words import PROGRAM as _PROGRAM
+from .words import lifetime, moment
 
 __all__ = ["main"]
 
 EXIT_FAULT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
-
-_PROGRAM = "python -m tunnelkit.auth"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _GUIDE = f"""\
 A token says who its holder is, whom it may meet, which targets it may open, and until when.  It is
@@ -42,17 +43,6 @@ Give issuer.pem.pub.json to brokers and exits as their key ring; keep issuer.pem
 
 exit status: 0 done, 2 something is wrong (one line on stderr says what to do), 130 interrupted
 """
-
-
-def _lifetime(text: str) -> int:
-    """Read ``90s``, ``30m``, ``12h`` or ``7d`` as seconds."""
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
-    if not 1 <= seconds <= MAX_LIFETIME_SECONDS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a lifetime: write for example 90s, 30m, 12h or 7d (366d at most)"
-        )
-    return seconds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +62,8 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_keygen(commands)
     _add_mint(commands)
     _add_inspect(commands)
+    add_rotate(commands)
+    add_revoke(commands)
     return parser
 
 
@@ -100,7 +92,7 @@ def _add_mint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--signing-key", required=True, metavar="FILE", help="the issuer's private key")
     add("--holder-key", required=True, metavar="FILE", help="the holder's key: FILE.pub.json")
     add("--subject", required=True, help="the holder's name, such as devbox/alice")
-    add("--lifetime", required=True, type=_lifetime, help="how long it holds: 90s, 30m, 12h, 7d")
+    add("--lifetime", required=True, type=lifetime, help="how long it holds: 90s, 30m, 12h, 7d")
     add("--peer", action="append", default=[], metavar="PATTERN", help="a subject it may meet")
     add("--target", action="append", default=[], metavar="PATTERN", help="a target it may open")
     add("--environment", default="", help="the environment it belongs to")
@@ -117,11 +109,11 @@ def _add_mint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     inspect = commands.add_parser(
         "inspect",
-        help="show what a token says, and whether it can be believed",
-        description="Show a token's claims.  The signature is never shown.",
+        help="show what a token or a revocation list says, and whether it can be believed",
+        description="Show what a token or a revocation list says; never its signature.",
         epilog=f"example: {_PROGRAM} inspect web.token --keys issuer.pem.pub.json",
     )
-    inspect.add_argument("file", metavar="FILE", help="the token")
+    inspect.add_argument("file", metavar="FILE", help="the token, or the list")
     inspect.add_argument("--keys", metavar="RING", help="public keys to verify it with (JWKS)")
     inspect.add_argument("--json", action="store_true", help="one JSON object, for programs")
     inspect.set_defaults(run=_inspect)
@@ -165,22 +157,7 @@ def _mint(options: argparse.Namespace) -> None:
     )
     write_secret_file(options.out, token.encode() + b"\n", force=options.force)
     expires_at = read_unverified(token).expires_at
-    print(f"token: {options.out} for {options.subject}, expires {_moment(expires_at, time.time())}")
-
-
-def _moment(seconds: int, now: float) -> str:
-    """Return a time as a date with its distance from *now*, in the largest two units."""
-    try:
-        date = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError):
-        date = f"second {seconds}"
-    left, words = abs(int(seconds - now)), []
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
-        count, left = divmod(left, size)
-        if count:
-            words.append(f"{count} {unit}{'s' if count > 1 else ''}")
-    distance = " ".join(words[:2]) or "0 seconds"
-    return f"{date} ({'in ' + distance if seconds > now else distance + ' ago'})"
+    print(f"token: {options.out} for {options.subject}, expires {moment(expires_at, time.time())}")
 
 
 def _verdict(token: bytes, keys: str | None) -> tuple[bool, str, AuthenticationError | None]:
@@ -202,8 +179,8 @@ def _show(claims: Capability, verified: str) -> None:
         "targets": " ".join(claims.targets) or "(none)",
         "environment": claims.environment or "(none)",
         "caller": "yes" if claims.is_caller else "no",
-        "expires": _moment(claims.expires_at, now),
-        "valid from": _moment(claims.not_before, now),
+        "expires": moment(claims.expires_at, now),
+        "valid from": moment(claims.not_before, now),
         "holder key": key_id(claims.holder),
         "issuer key": claims.issuer_key_id,
         "token id": claims.token_id,
@@ -233,6 +210,9 @@ def _json_of(claims: Capability, verified: bool) -> str:
 
 def _inspect(options: argparse.Namespace) -> None:
     token = read_file(options.file, "token").strip()
+    if type_of(token) == REVOCATIONS_TYPE:
+        _inspect_list(options, token)
+        return
     try:
         claims = read_unverified(token)
     except AuthenticationError as error:
@@ -246,6 +226,29 @@ def _inspect(options: argparse.Namespace) -> None:
         _show(claims, verified)
     if fault is not None:
         raise ConfigurationError(f"token {options.file} is not valid: {fault.text}") from fault
+
+
+def _inspect_list(options: argparse.Namespace, text: bytes) -> None:
+    what = f"revocation list {options.file}"
+    try:
+        found = RevocationList.read_unverified(text)
+    except AuthenticationError as error:
+        raise ConfigurationError(f"{what}: {error.text}") from None
+    fault: AuthenticationError | None = None
+    verified = "not checked (give the issuers' public keys with --keys)"
+    if options.keys is not None:
+        try:
+            RevocationList.read(text, KeyRing.load(options.keys), time.time())
+            verified = f"yes, with key {found.issuer_key_id}"
+        except AuthenticationError as error:
+            verified, fault = f"no: {error}", error
+    if options.json:
+        is_good = options.keys is not None and fault is None
+        print(json.dumps(json_of_list(found, verified=is_good), indent=2))
+    else:
+        show_list(found, verified)
+    if fault is not None:
+        raise ConfigurationError(f"{what} is not valid: {fault.text}") from fault
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
