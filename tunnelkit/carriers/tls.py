@@ -222,7 +222,7 @@ class TlsPipe(Pipe):
         if self._alpn is not None and found != self._alpn:
             if self._tls.server_side:
                 self._tls.write(TO_A_LINK)  # a browser, perhaps
-                self._say_end()
+            self._say_end()
             self._break(
                 f"the other side speaks TLS but not {self._alpn} (by ALPN): look at host and port"
             )
