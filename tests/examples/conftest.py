@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
-from tests.examples.fixtures import credentials, programs
+from tests.examples.fixtures import credentials, logging_restored, programs
 
 __all__ = ["credentials", "logging_restored", "programs", "targets"]
 
@@ -26,12 +25,3 @@ async def targets(nursery: trio.Nursery) -> Callable[[bytes], Awaitable[str]]:
         return f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
 
     return make
-
-
-@pytest.fixture
-def logging_restored() -> Generator[None]:
-    """Programs that run inside of the test set up logging for their process: undo it."""
-    logger = logging.getLogger("tunnelkit")
-    before = (logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions)
-    yield
-    logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Generator
 
 import pytest
 import trio
 
 from tests.examples.started import Credentials, Programs
 
-__all__ = ["credentials", "programs"]
+__all__ = ["credentials", "logging_restored", "programs"]
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,12 @@ async def programs(credentials: Credentials) -> AsyncGenerator[Programs]:
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await made.aclose()
+
+
+@pytest.fixture
+def logging_restored() -> Generator[None]:
+    """Programs that run inside of the test set up logging for their process: undo it."""
+    logger = logging.getLogger("tunnelkit")
+    before = (logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions)
+    yield
+    logger.handlers[:], logger.level, logger.propagate, logging.raiseExceptions = before

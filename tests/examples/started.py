@@ -45,7 +45,12 @@ class Credentials:
         return self.folder / "ring.json"
 
     def identity(
-        self, subject: str, *, now: float | None = None, targets: Iterable[str] = ("*",)
+        self,
+        subject: str,
+        *,
+        now: float | None = None,
+        targets: Iterable[str] = ("*",),
+        is_caller: bool = False,
     ) -> list[str]:
         """Return the flags of a new identity of *subject*, whose token holds for an hour."""
         key = Ed25519PrivateKey.generate()
@@ -57,6 +62,7 @@ class Credentials:
             lifetime_seconds=3600,
             peers=["*"],
             targets=targets,
+            is_caller=is_caller,
             now=time.time() if now is None else now,
         )
         key_file, token_file = self.folder / f"{stem}.pem", self.folder / f"{stem}.token"
