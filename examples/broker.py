@@ -20,6 +20,7 @@ from tunnelkit.broker import open_broker
 from tunnelkit.broker.methods import broker_methods
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
+from tunnelkit.programs.credentials import Credentials, add_revoked_flag
 from tunnelkit.programs.flags import address, key_ring, seconds, whole_number
 
 QUIET_SECONDS = 1.0
@@ -54,6 +55,7 @@ def make_flags() -> Flags:
         required=True,
         help="key ring: public keys of the issuers whose tokens are believed",
     )
+    add_revoked_flag(flags)
     flags.add(
         "--budget-mib",
         whole_number(1, 1 << 20),
@@ -75,25 +77,26 @@ def make_flags() -> Flags:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
+    credentials = Credentials(options)
     network = make_network(options)
 
     async def serve(running: Running) -> None:
         async with open_broker(
-            options.keys,
+            credentials.trust,
             listen=options.listen,
             budget_bytes=options.budget_mib * limits.MIB,
             grace_seconds=options.grace_seconds,
             network=network,
         ) as broker:
             log_events(broker)
+            credentials.keep(broker)
             async with running.admin(broker_methods(broker)):
                 running.ready(links=[listener.address for listener in broker.listeners])
                 await running.wait_stop()
                 await broker.drain(running.drain_seconds, quiet=QUIET_SECONDS)
 
-    return Plan(
-        serve, {"listen": options.listen, "issuers": options.keys.key_ids}, reload_of(network)
-    )
+    summary = {"listen": options.listen, **credentials.summary}
+    return Plan(serve, summary, credentials.reload_with(reload_of(network)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,11 +17,11 @@ from tunnelkit.devbox import open_devbox
 from tunnelkit.devbox.methods import devbox_methods
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
+from tunnelkit.programs.credentials import Credentials, add_revoked_flag
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
     check_links,
-    load_identity,
 )
 from tunnelkit.programs.outgoing import add_outgoing_flags, outgoing_of
 
@@ -42,6 +42,7 @@ def make_flags() -> Flags:
         example=_EXAMPLE,
     )
     add_identity_flags(flags)
+    add_revoked_flag(flags)
     add_outgoing_flags(flags)
     add_endpoint_flags(flags)
     add_carrier_flags(flags)
@@ -51,7 +52,8 @@ def make_flags() -> Flags:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
-    identity = load_identity(options)
+    credentials = Credentials(options)
+    identity = credentials.identity
     network = make_network(options)
     outgoing = outgoing_of(options)
     check_links(options)
@@ -59,7 +61,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     async def serve(running: Running) -> None:
         async with open_devbox(
             identity,
-            options.keys,
+            credentials.trust,
             **outgoing.arguments,
             dial=options.link,
             listen=options.listen,
@@ -67,6 +69,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             network=network,
         ) as devbox:
             log_events(devbox.endpoint, running.displaced)
+            credentials.keep(devbox.endpoint)
             async with running.admin(devbox_methods(devbox)):
                 running.ready(
                     links=[door.address for door in devbox.endpoint.listeners],
@@ -78,11 +81,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
     summary = {
         "subject": [identity.subject],
+        **credentials.summary,
         "links to": options.link,
         "listen": options.listen,
         **outgoing.summary,
     }
-    return Plan(serve, summary, reload_of(network))
+    return Plan(serve, summary, credentials.reload_with(reload_of(network)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

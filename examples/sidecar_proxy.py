@@ -16,13 +16,13 @@ from tunnelkit import limits
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.programs import Flags, Plan, Running, log_events, run_program
 from tunnelkit.programs.carriers import add_carrier_flags, make_network, reload_of
+from tunnelkit.programs.credentials import Credentials, add_revoked_flag
 from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
     check_links,
     existing_name,
     host_port,
-    load_identity,
     named,
     text_of,
     unique,
@@ -66,6 +66,7 @@ def make_flags() -> Flags:
         example=_EXAMPLE,
     )
     add_identity_flags(flags)
+    add_revoked_flag(flags)
     flags.add(
         "--port",
         port,
@@ -91,7 +92,8 @@ def make_flags() -> Flags:
 
 def make_plan(options: argparse.Namespace) -> Plan:
     """Return what the settings ask for."""
-    identity = load_identity(options)
+    credentials = Credentials(options)
+    identity = credentials.identity
     network = make_network(options)
     ports = unique(options.port, "--port")
     wanted = unique(options.intercept, "--intercept")
@@ -108,7 +110,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
     async def serve(running: Running) -> None:
         async with open_sidecar(
             identity,
-            options.keys,
+            credentials.trust,
             ports=ports.values(),
             **outgoing.arguments,
             dial=options.link,
@@ -117,6 +119,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             network=network,
         ) as sidecar:
             log_events(sidecar.endpoint, running.displaced)
+            credentials.keep(sidecar.endpoint)
             for name, value in intercepts.items():
                 sidecar.set_intercept(name, value)
             async with running.admin(sidecar_methods(sidecar)):
@@ -130,13 +133,14 @@ def make_plan(options: argparse.Namespace) -> Plan:
 
     summary = {
         "subject": [identity.subject],
+        **credentials.summary,
         "links to": options.link,
         "listen": options.listen,
         "ports": [f"{spec.name}: {spec.listen} before {spec.target}" for spec in ports.values()],
         "intercepts": [f"{name} by {i.peer} as {i.target}" for name, i in intercepts.items()],
         **outgoing.summary,
     }
-    return Plan(serve, summary, reload_of(network))
+    return Plan(serve, summary, credentials.reload_with(reload_of(network)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

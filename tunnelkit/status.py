@@ -17,7 +17,7 @@ from tunnelkit.host import LinkHost
 from tunnelkit.link import Link
 from tunnelkit.session import Session
 
-__all__ = ["endpoint_status", "link_status", "program_methods", "session_status"]
+__all__ = ["endpoint_status", "link_status", "program_methods", "session_status", "trust_status"]
 
 
 def link_status(link: Link) -> dict[str, object]:
@@ -90,4 +90,41 @@ def program_methods(program: str, host: LinkHost[Any]) -> dict[str, Method]:
     async def watch() -> Feed:
         return Feed(host.watch)
 
-    return {"version": version, "watch": watch}
+    async def trust() -> dict[str, object]:
+        return trust_status(host)
+
+    async def set_revocations(signed: str) -> dict[str, object]:
+        is_new = host.learn_revocations(signed.strip())
+        return {"accepted": is_new, **trust_status(host)}
+
+    return {
+        "version": version,
+        "watch": watch,
+        "trust": trust,
+        "set-revocations": set_revocations,
+    }
+
+
+def trust_status(host: LinkHost[Any]) -> dict[str, object]:
+    """Describe whom an endpoint or a broker believes: its ring, and what was revoked."""
+    now, found = host.clock(), host.trust.revocations
+    keys = [
+        {
+            "key_id": key.key_id,
+            "not_before": key.not_before or None,
+            "expires_at": key.expires_at or None,
+            "is_believed": key.is_believed(now),
+        }
+        for key in host.ring.keys
+    ]
+    if found is None:
+        return {"issuers": keys, "revocations": None}
+    revocations = {
+        "serial": found.serial,
+        "issued_at": found.issued_at,
+        "expires_at": found.expires_at,
+        "is_stale": found.is_stale(now),
+        "issuer_key_id": found.issuer_key_id,
+        **{kind: len(entries) for kind, entries in found.revoked.by_kind().items()},
+    }
+    return {"issuers": keys, "revocations": revocations}

@@ -13,6 +13,8 @@ from typing import NoReturn
 import trio
 
 from tunnelkit._version import __version__
+from tunnelkit.auth import MAX_REVOCATIONS_BYTES
+from tunnelkit.auth.files import read_file
 from tunnelkit.errors import ConfigurationError, TunnelError
 
 from .client import call_admin
@@ -67,6 +69,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(commands, "version", "version", "which program runs, and its version")
     _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
     _add_intercepts(commands)
+    _add_trust(commands)
     return parser
 
 
@@ -81,6 +84,32 @@ def _add(
     command.add_argument("--json", action="store_true", help="one JSON value, for programs")
     command.set_defaults(method=method, params_of=params_of)
     return command
+
+
+def _add_trust(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    _add(commands, "trust", "trust", "issuers that are believed, and the revocation list in force")
+    push = _add(
+        commands,
+        "revocations",
+        "set-revocations",
+        "give the program a newer revocation list",
+        lambda options: {"signed": _read_list(options.file)},
+    )
+    push.description = (
+        "Give the program a newer revocation list; a broker passes it on to its endpoints.  "
+        "What is revoked ends at once."
+    )
+    push.add_argument("file", metavar="FILE", help="made by `python -m tunnelkit.auth revoke`")
+
+
+def _read_list(path: str) -> str:
+    text = read_file(path, "revocation list").strip()
+    if len(text) > MAX_REVOCATIONS_BYTES:
+        raise ConfigurationError(
+            f"{path} has {len(text)} bytes, more than a revocation list may have: "
+            f"{MAX_REVOCATIONS_BYTES}"
+        )
+    return text.decode("ascii", "replace")
 
 
 def _add_watch(status: argparse.ArgumentParser) -> None:

@@ -24,6 +24,8 @@ def show(command: str, result: object) -> None:
         tables = [_ports_table(ports)]
     elif isinstance(result, dict) and command == "status":
         tables = tables_of(result, time.time())
+    elif isinstance(result, dict) and command in ("trust", "revocations"):
+        tables = _trust_tables(result, time.time())
     else:
         tables = [_facts_table("", result if isinstance(result, dict) else {"result": result})]
     for table in tables:
@@ -49,6 +51,27 @@ def tables_of(status: _Item, now: float) -> list[Table]:
     for name in ("exits", "broker"):
         if name in status:
             tables.append(_facts_table(name, status[name]))
+    return tables
+
+
+def _trust_tables(trust: _Item, now: float) -> list[Table]:
+    rows = [
+        (
+            str(key["key_id"]),
+            "yes" if key["is_believed"] else "no",
+            "for ever" if key["expires_at"] is None else f"{age_of(key['expires_at'] - now)} more",
+        )
+        for key in trust["issuers"]
+    ]
+    tables: list[Table] = [("issuers", ("key", "believed", "for"), rows)]
+    found = trust["revocations"]
+    if found is None:
+        return [*tables, ("revocations", ("",), [("none are in force",)])]
+    state = "stale: sign it anew" if found["is_stale"] else "in force"
+    if trust.get("accepted") is False:
+        state += "; what was given is not newer"
+    facts = {name: found[name] for name in ("tokens", "holders", "issuers", "subjects")}
+    tables.append(_facts_table("revocations", {"state": state, "serial": found["serial"], **facts}))
     return tables
 
 

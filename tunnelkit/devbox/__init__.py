@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address
-from tunnelkit.auth import Identity, KeyRing
+from tunnelkit.auth import Identity, KeyRing, Trust
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.keeping import SessionKeeper
@@ -40,7 +40,7 @@ class Devbox:
 @asynccontextmanager
 async def open_devbox(
     identity: Identity,
-    ring: KeyRing,
+    ring: KeyRing | Trust,
     *,
     targets: Mapping[str, Address] | None = None,
     allow: Iterable[AllowRule | str] = (),

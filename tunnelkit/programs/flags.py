@@ -342,8 +342,8 @@ output:
 
 signals:
   SIGTERM, SIGINT: accept nothing new, finish what runs (--drain-seconds), end.  Once more: end now.
-  SIGHUP, with --tls-cert or --ws-*token: read the files of --tls-* and --ws-* again; links that are
-  up keep theirs.
+  SIGHUP: read the files of --keys, --key, --token, --revoked, --tls-* and --ws-* again.  Links and
+  sessions that are up stay up, unless what they showed is not believed any more.
 
 exit status:
   0  stopped as asked, everything that ran was finished

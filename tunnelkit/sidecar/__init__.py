@@ -19,7 +19,7 @@ import trio
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address
-from tunnelkit.auth import Identity, KeyRing
+from tunnelkit.auth import Identity, KeyRing, Trust
 from tunnelkit.carriers import SYSTEM_NETWORK, Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError
@@ -166,7 +166,7 @@ class Sidecar:
 @asynccontextmanager
 async def open_sidecar(
     identity: Identity,
-    ring: KeyRing,
+    ring: KeyRing | Trust,
     *,
     ports: Iterable[PortSpec],
     targets: Mapping[str, Address] | None = None,
