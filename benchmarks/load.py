@@ -18,7 +18,16 @@ import trio
 from benchmarks.cases import Kind, Load
 from benchmarks.processes import BenchmarkError, run_tool
 
-__all__ = ["Address", "Sample", "fetch_body", "measure", "parse_iperf3", "parse_wrk", "wait_body"]
+__all__ = [
+    "Address",
+    "Sample",
+    "fetch_body",
+    "measure",
+    "parse_iperf3",
+    "parse_wrk",
+    "wait_body",
+    "with_cpu",
+]
 
 WRK_SCRIPT = """
 done = function(summary, latency, requests)
@@ -123,6 +132,19 @@ def parse_iperf3(output: str) -> Sample:
     if received <= 0:
         raise BenchmarkError("iperf3's receiving side received nothing: is the route stalled?")
     return Sample(received / 1e9, {"retransmits": sender_retransmits})
+
+
+def with_cpu(sample: Sample, load: Load, seconds: int, used: float) -> Sample:
+    """Return *sample* with what it cost: *used* seconds of processor time in `seconds` of load.
+
+    The cost is in microseconds a request or connection (`cpu_us`), or in seconds a gigabyte
+    (`cpu_s_per_gb`).  A busy machine hurts it far less than it hurts the rate.
+    """
+    if load.kind is Kind.BULK:
+        cost = {"cpu_s_per_gb": used / (sample.value * seconds / 8)}
+    else:
+        cost = {"cpu_us": used * 1e6 / (sample.value * seconds)}
+    return Sample(sample.value, {**sample.extras, **cost})
 
 
 async def fetch_body(address: Address) -> bytes:

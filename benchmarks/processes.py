@@ -33,6 +33,7 @@ __all__ = [
     "Fleet",
     "first_outgoing_port",
     "open_fleet",
+    "parse_cpu_ticks",
     "pick_ports",
     "run_tool",
 ]
@@ -66,6 +67,15 @@ class Child:
         code = self.process.poll()
         if code is not None:
             raise BenchmarkError(f"{self.name} ended with exit code {code}: {self.last_words()}")
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used so far, of the user and of the system; 0 off Linux."""
+        try:
+            text = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:
+            return 0.0
+        return parse_cpu_ticks(text) / os.sysconf("SC_CLK_TCK")
 
     def last_words(self) -> str:
         """The last lines of the program's standard error, for an error message."""
@@ -175,6 +185,12 @@ async def run_tool(command: Sequence[str], *, timeout_seconds: float) -> str:
         words = (done.stderr.decode(errors="replace").strip() or output.strip())[-400:]
         raise BenchmarkError(f"{name} ended with exit code {done.returncode}: {words}")
     return output
+
+
+def parse_cpu_ticks(stat: str) -> int:
+    """Return the sum of utime and stime in the text of /proc/PID/stat (proc_pid_stat(5))."""
+    fields = stat.rpartition(")")[2].split()  # the name before may hold spaces and brackets
+    return int(fields[11]) + int(fields[12])
 
 
 def first_outgoing_port() -> int:

@@ -136,9 +136,19 @@ def _figure_cell(summary: Summary | None) -> str:
     if summary is None:
         return "[dim]-[/]"
     slowest, fastest = (format_figure(value) for value in summary.spread)
-    extras = dict(summary.extras)
-    latency = f"\n[dim]p50 {extras['p50_us']:.0f} µs[/]" if "p50_us" in extras else ""
-    return f"[bold]{format_figure(summary.median)}[/]\n[dim]{slowest} - {fastest}[/]{latency}"
+    lines = [f"[bold]{format_figure(summary.median)}[/]", f"[dim]{slowest} - {fastest}[/]"]
+    lines += [f"[dim]{text}[/]" for text in _extra_texts(dict(summary.extras))]
+    return "\n".join(lines)
+
+
+def _extra_texts(extras: Mapping[str, float]) -> list[str]:
+    """What is shown below a figure: how long an answer took, and what one cost."""
+    forms = {
+        "p50_us": "p50 {:.0f} µs",
+        "cpu_us": "cpu {:.1f} µs",
+        "cpu_s_per_gb": "cpu {:.2f} s/GB",
+    }
+    return [form.format(extras[name]) for name, form in forms.items() if name in extras]
 
 
 def _ratio_cell(report: Report, case: Case) -> str:

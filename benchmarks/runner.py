@@ -186,7 +186,11 @@ class _Run:
         door = running.route.bulk if pressing.kind is Kind.BULK else running.route.web
         assert door is not None, "a plan with bulk loads starts routes with a bulk door"
         seconds = self._plan.settings.seconds_of(pressing)
+        before = sum(child.cpu_seconds for child in running.children)
         sample = await load.measure(pressing, door, seconds, self._fleet.folder)
+        used = sum(child.cpu_seconds for child in running.children) - before
+        if used > 0:
+            sample = load.with_cpu(sample, pressing, seconds, used)
         await trio.sleep(SETTLE_SECONDS)
         return sample
 

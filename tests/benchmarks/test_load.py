@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.load import parse_iperf3, parse_wrk
+from benchmarks.cases import LOADS
+from benchmarks.load import Sample, parse_iperf3, parse_wrk, with_cpu
 from benchmarks.processes import BenchmarkError
 
 
@@ -78,3 +79,13 @@ def test_iperf3_nothing_received_fails_the_measurement() -> None:
 def test_iperf3_strange_output_raises_the_one_error(output: str) -> None:
     with pytest.raises(BenchmarkError):
         parse_iperf3(output)
+
+
+def test_cost_of_a_request_is_in_microseconds() -> None:
+    sample = with_cpu(Sample(10_000, {"p50_us": 5}), LOADS["rps_32"], 2, 1.0)
+    assert sample.extras == {"p50_us": 5, "cpu_us": 50}
+
+
+def test_cost_of_bulk_is_in_seconds_a_gigabyte() -> None:
+    sample = with_cpu(Sample(8, {}), LOADS["bulk"], 2, 1.0)
+    assert sample.extras == {"cpu_s_per_gb": 0.5}

@@ -13,6 +13,7 @@ from benchmarks.processes import (
     BenchmarkError,
     first_outgoing_port,
     open_fleet,
+    parse_cpu_ticks,
     pick_ports,
     run_tool,
 )
@@ -87,3 +88,8 @@ def test_picked_ports_are_distinct() -> None:
 
 def test_picked_ports_are_below_the_outgoing_range() -> None:
     assert max(pick_ports(20)) < first_outgoing_port()
+
+
+def test_cpu_ticks_are_found_behind_a_name_with_spaces_and_brackets() -> None:
+    stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 9 8 7 6 120 35 3 2 20 0"
+    assert parse_cpu_ticks(stat) == 155

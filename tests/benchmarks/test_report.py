@@ -92,6 +92,13 @@ def test_printed_report_leaves_out_what_was_not_measured() -> None:
     assert "unix/tcp" not in printed(carriers_report())
 
 
+def test_printed_report_tells_what_a_request_cost() -> None:
+    figure = Summary("requests/s", (9000.0,), (("cpu_us", 41.25), ("p50_us", 700.0)))
+    text = printed(made(SPINE, {"ours": figure}))
+    assert "p50 700 µs" in text
+    assert "cpu 41.2 µs" in text
+
+
 def test_json_names_the_scenario() -> None:
     assert to_json(carriers_report())["scenario"] == "carriers"
 
