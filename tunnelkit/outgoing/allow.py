@@ -184,11 +184,10 @@ class AllowRule:
 
     def names_special(self, *, is_own: bool) -> bool:
         """Whether the rule is narrow enough for a special address in its network."""
-        if self.network is None:
-            return False
-        if is_own:
-            return self.network.num_addresses == 1
-        return any(_is_inside(self.network, special) for special in _SPECIAL)
+        network = self.network
+        if network is None or network.num_addresses == 1:
+            return network is not None
+        return not is_own and any(_is_inside(network, special) for special in _SPECIAL)
 
 
 def _is_inside(network: IPNetwork, other: IPNetwork) -> bool:
