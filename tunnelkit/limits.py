@@ -41,12 +41,16 @@ MAX_METADATA_ENTRIES: Final = 32
 INITIAL_STREAM_WINDOW_BYTES: Final = 64 * KIB
 """Credit that each direction of a stream starts with, bytes (fixed by the protocol)."""
 
-MAX_STREAM_WINDOW_BYTES: Final = 4 * MIB
+MAX_STREAM_WINDOW_BYTES: Final = 64 * MIB
 """Largest window that one stream grows to, bytes.  Stops: one stream taking the budget."""
 
 DEFAULT_STREAM_BUDGET_BYTES: Final = 256 * MIB
-"""Sum of all windows of a session above the initial ones, bytes.  Stops: unread data filling
-memory: what is not granted cannot be sent."""
+"""Sum of all stream windows of a program above the initial ones, bytes.  Stops: unread data
+filling memory: what is not granted cannot be sent."""
+
+MAX_ROUND_TRIP_SECONDS: Final = 1.0
+"""Longest round trip that windows are made for, seconds.  Stops: a peer that answers late, to be
+taken for one that is far away."""
 
 MAX_STREAMS_PER_SESSION: Final = 65_536
 """Most streams that the peer may have open in a session.  Stops: stream floods."""
@@ -61,7 +65,15 @@ Stops: rapid open-and-reset, which costs the peer nothing and us a connection.""
 # --- sessions and links -------------------------------------------------------------------
 
 DEFAULT_SESSION_WINDOW_BYTES: Final = 4 * MIB
-"""Most unacknowledged bytes that an endpoint keeps for replay, with overhead.  A default."""
+"""Unacknowledged bytes that a session keeps for replay before it asks for more, with overhead.
+A default."""
+
+MAX_SESSION_WINDOW_BYTES: Final = 64 * MIB
+"""Most unacknowledged bytes that a session keeps, bytes.  Stops: one session taking the budget."""
+
+DEFAULT_REPLAY_BUDGET_BYTES: Final = 256 * MIB
+"""Sum of what all sessions of a program keep above their defaults, bytes.  Stops: peers that
+acknowledge nothing, once they looked fast."""
 
 FRAME_OVERHEAD_BYTES: Final = 320
 """What a kept frame costs beside its payload, bytes (objects of CPython, measured)."""
@@ -94,7 +106,8 @@ ACK_AFTER_SECONDS: Final = 0.025
 """A received frame is acknowledged after this time at the latest, seconds.  A default."""
 
 ACK_WINDOW_FRACTION: Final = 8
-"""A receiver acknowledges at once after 1/8 of the session window.  A default."""
+"""A receiver acknowledges at once after 1/8 of the session window, its default at most.
+A default."""
 
 DEFAULT_GRACE_SECONDS: Final = 60.0
 """How long a session waits for its peer after its link is lost, seconds.  A default."""
@@ -124,7 +137,7 @@ CORK_BYTES: Final = 64 * KIB
 """A link's corked frames are written at the end of a batch or at this size, bytes."""
 
 BULK_FRAME_BYTES: Final = 256 * KIB
-"""Largest data frame of a stream that is alone, bytes.  A default."""
+"""Largest data frame of a stream that is alone, bytes; less on links that are slow.  A default."""
 
 SHARED_FRAME_BYTES: Final = 32 * KIB
 """Largest data frame while several streams have something to send, bytes.  A default."""
@@ -138,7 +151,7 @@ BROKER_BUDGET_BYTES: Final = 512 * MIB
 """Sum of the caps of all sessions of a broker, bytes; attaches beyond it are refused.
 Stops: peers that fill queues of others which do not read."""
 
-BROKER_MAX_CAP_BYTES: Final = 4 * MIB
+BROKER_MAX_CAP_BYTES: Final = 32 * MIB
 """Cap that a session gets while the budget is ample, bytes.  A default."""
 
 BROKER_MIN_CAP_BYTES: Final = 256 * KIB

@@ -6,7 +6,9 @@ stays in `_kept` until the peer acknowledges it.  What may be sent when, in this
 1. replay: until it is finished nothing else is numbered, because the peer takes only the next
    number; it keeps within the cap of the path like everything else;
 2. control frames (`send_control`): they may use CONTROL_RESERVE_BYTES above the window;
-3. data: only as much as the window leaves; streams that wait are served in turn.
+3. data: only as much as the window leaves; streams that wait are served in turn, a frame's worth
+   at a time.  One that comes with something new is served before those that had a turn and have
+   more to send; but each of these has every second turn, so that none can be kept waiting.
 
 `ack` and `window` frames are not sequenced: they carry absolute state, so at most one of each is
 pending per session or stream, and after an attach all are sent again.
@@ -22,9 +24,10 @@ from tunnelkit import limits
 from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, SessionError
 
 from .frames import HEADER, SESSION_FIELD, FrameType
+from .replay import ReplayWindow
 from .states import ATTACHMENT, Attachment, Half, Input
 from .stream import Buffer, StreamCore
-from .windows import WindowBudget
+from .windows import Budgets, BudgetShare, RoundTrip
 
 __all__ = ["Outlet", "Sender"]
 
@@ -45,6 +48,10 @@ class Outlet(Protocol):
     def is_clear(self) -> bool:
         """Whether frames written now go out at once; False while some wait for the socket."""
 
+    @property
+    def frame_bytes(self) -> int:
+        """Largest data frame that does not hold up the link, and what a stream sends in a turn."""
+
     def write(self, first: Buffer, second: Buffer | None = None) -> None:
         """Take one frame, whole or as header and payload; never refuses."""
 
@@ -63,25 +70,32 @@ class Sender:
     __slots__ = (
         "_ack_pending",
         "_acknowledged",
+        "_answered",
         "_cap",
         "_control",
         "_data_limit",
         "_dirty_windows",
         "_is_closing",
+        "_joined_at",
         "_kept",
+        "_must_have",
         "_next_sequence",
+        "_path_cap",
         "_replay_next",
         "_replay_unacked",
+        "_round_is_over",
         "_threshold",
+        "_turn",
         "_unacked_in",
+        "_was_fresh",
         "ack_due",
         "attachment",
         "budget",
         "bytes_out",
+        "fresh",
         "generation",
         "is_established",
         "is_held",
-        "joined_at",
         "last_reset",
         "number",
         "outlet",
@@ -89,15 +103,17 @@ class Sender:
         "received",
         "replay_bytes",
         "replayed_bytes",
+        "round_trip",
         "streams",
         "unacknowledged",
         "waiting",
-        "window_bytes",
+        "window",
     )
 
-    def __init__(self, window_bytes: int, stream_budget_bytes: int) -> None:
-        self.window_bytes = window_bytes
-        self.budget = WindowBudget(stream_budget_bytes)
+    def __init__(self, window_bytes: int, budgets: Budgets) -> None:
+        self.round_trip = RoundTrip()
+        self.budget = BudgetShare(budgets.streams)
+        self.window = ReplayWindow(window_bytes, BudgetShare(budgets.replay), self.round_trip)
         self.streams: dict[int, StreamCore] = {}
         # attachment
         self.attachment = Attachment.DETACHED
@@ -105,8 +121,10 @@ class Sender:
         self._is_closing = False
         self.is_held = False
         """Whether what went out on the attachment before is still waited for."""
-        self.joined_at = 0
-        """What the peer had received when this attachment was made."""
+        self._joined_at = 0
+        """What the peer had received when it attached last, by its own word."""
+        self._must_have = 0
+        """What its first acknowledgement on this attachment must not be below; 0: checked."""
         self.outlet: Outlet | None = None
         self.number = 0
         self.generation = 0
@@ -118,10 +136,15 @@ class Sender:
         self._control: deque[tuple[int, int, bytes]] = deque()
         self._replay_next = 0
         self._replay_unacked = 0
+        self._path_cap = 0
         self._cap = 0
         self._data_limit = 0
+        self._round_is_over = False
         self.unacknowledged = 0
         self.waiting: deque[StreamCore] = deque()
+        self.fresh: deque[StreamCore] = deque()
+        self._turn: StreamCore | None = None
+        self._was_fresh = False
         # what the peer is to be told
         self.received = 0
         self._unacked_in = 0
@@ -129,6 +152,7 @@ class Sender:
         self._ack_pending = False
         self.ack_due = False
         self._dirty_windows: list[StreamCore] = []
+        self._answered: list[StreamCore] = []
         # counters, read when somebody asks
         self.bytes_out = 0
         self.replay_bytes = 0
@@ -190,8 +214,12 @@ class Sender:
     def _join(self, generation: int, received: int, cap: int) -> None:
         self.peer_generation = generation
         self.limit(cap)
+        # The peer acknowledges anew at once: then it shows whether it still has what it had.
+        self._must_have = self._acknowledged if received < self._acknowledged else 0
         self._forget_acknowledged(received)
-        self.joined_at = received
+        self.window.restart(self._next_sequence)
+        self._round_is_over = False
+        self._joined_at = received
         self._replay_next = self._acknowledged + 1
         self._replay_unacked = 0
         self.replay_bytes = self.unacknowledged - len(self._kept) * _OVERHEAD
@@ -205,24 +233,22 @@ class Sender:
         self.is_held = False
         self.resume()
 
-    def check_peer(self, generation: int, received: int, floor: int | None = None) -> None:
+    def check_peer(self, generation: int, received: int) -> None:
         """Raise SessionError if the peer cannot rightly be at these numbers.
 
-        Args:
-            floor: what the peer had surely received when it said so; all that it acknowledged,
-                unless the session went on meanwhile.
+        What it says may be older than its last acknowledgements, because a session goes on while
+        it moves; it cannot be older than the attachment before.
         """
         if generation <= self.peer_generation:
             raise SessionError(
                 ErrorCode.STALE_GENERATION,
                 f"attach with generation {generation} after {self.peer_generation}",
             )
-        least = self._acknowledged if floor is None else floor
-        if not least <= received < self._next_sequence:
+        if not self._joined_at <= received < self._next_sequence:
             raise SessionError(
                 ErrorCode.STATE_LOST,
                 f"the peer says it received up to {received}, "
-                f"possible is {least} to {self._next_sequence - 1}",
+                f"possible is {self._joined_at} to {self._next_sequence - 1}",
             )
 
     def detached(self, why: Input = Input.LINK_LOST) -> None:
@@ -234,9 +260,16 @@ class Sender:
 
     def limit(self, cap: int) -> None:
         """Take the smallest cap of the path, bytes."""
-        self._cap = min(self.window_bytes, cap)
+        self._path_cap = cap
+        self._resize()
+
+    def _resize(self) -> None:
+        """The window or the path's cap has changed."""
+        self._cap = min(self.window.size, self._path_cap)
         self._data_limit = max(0, self._cap - _OVERHEAD - min(_LEAST_DATA, self._cap // 4))
-        self._threshold = self._cap // limits.ACK_WINDOW_FRACTION
+        # The peer's window may be smaller than ours: it is not to wait for more than it may send.
+        usual = min(self._cap, limits.DEFAULT_SESSION_WINDOW_BYTES)
+        self._threshold = usual // limits.ACK_WINDOW_FRACTION
 
     @property
     def acknowledged(self) -> int:
@@ -273,7 +306,11 @@ class Sender:
             self.bytes_out += most
             return most
         while taken < most and outlet is not None and self.can_send_data:
-            frame = limits.SHARED_FRAME_BYTES if self.waiting else limits.BULK_FRAME_BYTES
+            frame = outlet.frame_bytes
+            if self.waiting or self.fresh:
+                if taken >= frame:
+                    break  # its turn is over
+                frame = min(frame, limits.SHARED_FRAME_BYTES)
             size = min(most - taken, frame, self._cap - self.unacknowledged - _OVERHEAD)
             if size == len(data):
                 self._write(_DATA, stream_id, data)
@@ -303,15 +340,18 @@ class Sender:
         control = self._control
         while control and self._may_control(control[0][0]):
             self._write(*control.popleft())
-        turns = len(self.waiting)
-        while turns and self.can_send_data:
-            turns -= 1
-            stream = self.waiting.popleft()
+        while (self.waiting or self.fresh) and self.can_send_data:
+            self._was_fresh = bool(self.fresh) and not (self._was_fresh and self.waiting)
+            stream = (self.fresh if self._was_fresh else self.waiting).popleft()
             stream.is_blocked = False
             if stream.outgoing is Half.OPEN:
+                self._turn = stream
                 stream.sink.resume()
-            if not turns:
-                turns = len(self.waiting)
+                self._turn = None
+
+    def wait(self, stream: StreamCore) -> None:
+        """Have *stream* resumed when it is its turn."""
+        (self.waiting if stream is self._turn else self.fresh).append(stream)
 
     @property
     def can_send_data(self) -> bool:
@@ -392,10 +432,21 @@ class Sender:
         if self.outlet is not None:
             self.outlet.want_state(self)
 
+    def note_answer(self, stream: StreamCore) -> None:
+        """Bytes arrived that end a measurement of the round trip."""
+        self._answered.append(stream)
+        if self.outlet is not None:
+            self.outlet.want_state(self)
+
     def write_state(self, now: float) -> None:
         """Write pending `ack` and `window` frames; the outlet calls it before a flush."""
+        for stream in self._answered:
+            stream.window.answered(now, self.round_trip)
+        self._answered.clear()
         if self.attachment is not Attachment.ATTACHED or self.outlet is None:
             return
+        if self._round_is_over:
+            self._end_round(now)
         if self.ack_due:
             self._write_ack(self.outlet)
         if self._dirty_windows and not self._replay_next:
@@ -405,6 +456,15 @@ class Sender:
                 if stream.incoming is Half.OPEN:
                     self._write_window(self.outlet, stream, now)
 
+    def _end_round(self, now: float) -> None:
+        self._round_is_over = False
+        window, before = self.window, self.window.size
+        if window.end_round(now, self.unacknowledged, self._path_cap):
+            self._resize()
+            self.resume()
+        elif window.size != before:
+            self._resize()
+
     def _write_ack(self, outlet: Outlet) -> None:
         self.ack_due = self._ack_pending = False
         self._unacked_in = 0
@@ -412,11 +472,12 @@ class Sender:
         outlet.write(_PACK(FrameType.ACK, 0, 0, self.number, 0, 8, 0) + payload)
 
     def _write_window(self, outlet: Outlet, stream: StreamCore, now: float) -> None:
-        payload = _U64.pack(stream.window.update(now, self.budget))
+        credit = stream.window.update(now, self.budget, self.round_trip.seconds)
+        payload = _U64.pack(credit)
         outlet.write(_PACK(FrameType.WINDOW, 0, 0, self.number, stream.stream_id, 8, 0) + payload)
 
     def _forget_acknowledged(self, received: int) -> None:
-        kept = self._kept
+        kept, before = self._kept, self.unacknowledged
         while self._acknowledged < received:
             cost = kept.popleft()[0]
             self.unacknowledged -= cost
@@ -425,5 +486,11 @@ class Sender:
                 self._replay_unacked -= cost
         if self._replay_next and self._replay_next <= self._acknowledged:
             self._replay_next = self._acknowledged + 1
+        self.window.acknowledged_bytes += before - self.unacknowledged
+        if received >= self.window.ends_with and not self._round_is_over:
+            # The next round begins with the frame that is numbered next, most likely at once.
+            self._round_is_over, self.window.ends_with = True, self._next_sequence
+            if self.outlet is not None:
+                self.outlet.want_state(self)
         if not kept and not self._control:
             self.all_acknowledged()

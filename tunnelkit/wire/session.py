@@ -32,6 +32,7 @@ from .frames import (
 from .sending import Outlet, Sender
 from .states import Attachment, Input, Phase
 from .stream import StreamCore
+from .windows import Budgets
 
 __all__ = ["AttachmentLost", "Outlet", "SessionCore", "SessionOwner"]
 
@@ -75,8 +76,8 @@ class SessionCore(Sender):
     Args:
         owner: who is told.
         role: which side this is; decides the parity of stream ids.
-        window_bytes: most unacknowledged bytes kept, with overhead.
-        stream_budget_bytes: what stream windows may grow by in all.
+        window_bytes: unacknowledged bytes that are kept without asking, with overhead.
+        budgets: what that may grow by, and the windows of streams; shared with other sessions.
         max_stream_window_bytes: what one stream's window may grow to.
     """
 
@@ -97,10 +98,10 @@ class SessionCore(Sender):
         role: Role,
         *,
         window_bytes: int = limits.DEFAULT_SESSION_WINDOW_BYTES,
-        stream_budget_bytes: int = limits.DEFAULT_STREAM_BUDGET_BYTES,
+        budgets: Budgets | None = None,
         max_stream_window_bytes: int = limits.MAX_STREAM_WINDOW_BYTES,
     ) -> None:
-        super().__init__(window_bytes, stream_budget_bytes)
+        super().__init__(window_bytes, budgets or Budgets())
         self.owner = owner
         self.role = role
         self.max_stream_window_bytes = max_stream_window_bytes
@@ -126,10 +127,14 @@ class SessionCore(Sender):
         streams, self.streams = list(self.streams.values()), {}
         for stream in streams:
             stream.session_ended(code, text)
+            stream.release_window()
+        self.window.close()
         self._kept.clear()
         self._control.clear()
         self.waiting.clear()
+        self.fresh.clear()
         self._dirty_windows.clear()
+        self._answered.clear()
         self.unacknowledged = 0
         self.owner.session_over(code, text)
 
@@ -180,6 +185,10 @@ class SessionCore(Sender):
     def _receive_ack(self, received: int) -> None:
         if received >= self._next_sequence:
             raise RemoteProtocolError(f"ack of frame {received}, which was never sent")
+        if received < self._must_have:
+            text = f"the peer has received up to {received}, and had {self._must_have} before"
+            raise RemoteProtocolError(text, ErrorCode.STATE_LOST)
+        self._must_have = 0
         self._forget_acknowledged(received)
         self.resume()
 
@@ -330,7 +339,7 @@ class SessionCore(Sender):
     def forget(self, stream: StreamCore) -> None:
         """Drop a stream that is over in both directions."""
         if self.streams.pop(stream.stream_id, None) is not None:
-            stream.window.close(self.budget)
+            stream.release_window()
             if stream.phase is Phase.OFFERED:
                 self.unaccepted -= 1
 

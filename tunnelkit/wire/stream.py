@@ -167,7 +167,7 @@ class StreamCore:
         if taken < size:
             if taken < room and not self.is_blocked:
                 self.is_blocked = True
-                self.session.waiting.append(self)
+                self.session.wait(self)
             elif taken == room:
                 self.is_blocked = True
         return taken
@@ -182,7 +182,7 @@ class StreamCore:
         if not self.is_blocked:
             self.is_blocked = True
             if has_credit:
-                self.session.waiting.append(self)
+                self.session.wait(self)
         return False
 
     def finish(self) -> None:
@@ -208,7 +208,7 @@ class StreamCore:
                 FrameType.STOP, self.stream_id, encode_fields(FrameType.STOP, code=code)
             )
         elif self.incoming in _OVER:
-            self.inbox = bytearray()
+            self._drop_inbox()
 
     def reset(self, code: int, text: str = "") -> None:
         """End both directions at once."""
@@ -220,7 +220,7 @@ class StreamCore:
             self._discard(Input.SEND_STOP)
             direction |= ResetDirection.RECEIVING
         elif self.incoming in _OVER:
-            self.inbox = bytearray()
+            self._drop_inbox()
         if direction:
             self._send_reset(direction, code, text)
 
@@ -259,7 +259,8 @@ class StreamCore:
         """Pass data on to the sink, or keep it within the credit."""
         size = len(payload)
         window = self.window
-        window.arrive(size)
+        if window.arrive(size):
+            self.session.note_answer(self)
         if self.incoming is not Half.OPEN or self.phase is Phase.OPENING:
             self._receive_unwanted(size)
         elif self.inbox:
@@ -307,7 +308,10 @@ class StreamCore:
 
     def consumed(self, count: int) -> None:
         """Return credit for *count* bytes that the sink took later than they arrived."""
-        if self.window.consume(count) and not self.window_dirty and self.incoming is Half.OPEN:
+        if self.incoming is not Half.OPEN:
+            self.window.consume(count)
+            self.release_window()
+        elif self.window.consume(count) and not self.window_dirty:
             self.session.announce_window(self)
 
     def receive_credit(self, credit: int) -> None:
@@ -316,7 +320,7 @@ class StreamCore:
             blocked = self.is_blocked and self.sent >= self.credit
             self.credit = credit
             if blocked:
-                self.session.waiting.append(self)
+                self.session.waiting.append(self)  # it sent all that it might: not a small one
 
     def receive_end(self) -> None:
         """The peer finished its direction."""
@@ -324,6 +328,7 @@ class StreamCore:
             raise RemoteProtocolError("end before opened")
         was_open = self.incoming is Half.OPEN
         self.incoming = self._next(INCOMING, self.incoming, Input.GOT_END)
+        self.release_window()
         if was_open and not self.inbox:
             self.sink.finish()
         self._forget_if_over()
@@ -346,6 +351,7 @@ class StreamCore:
         if direction & ResetDirection.SENDING:
             was_open = self.incoming is Half.OPEN
             self.incoming = self._next(INCOMING, self.incoming, Input.GOT_RESET)
+            self.release_window()
             if was_open:
                 self.incoming_error = (code, text)
         if direction & ResetDirection.RECEIVING:
@@ -402,7 +408,16 @@ class StreamCore:
 
     def _discard(self, why: Input) -> None:
         self.incoming = INCOMING[self.incoming, why]
+        self._drop_inbox()
+
+    def _drop_inbox(self) -> None:
         self.inbox = bytearray()  # not cleared: the sink may be looking at it
+        self.release_window()
+
+    def release_window(self) -> None:
+        """Hold the budget only for what is still unread: no more will come."""
+        if self.window.charged:
+            self.window.close(self.session.budget, len(self.inbox))
 
     def _move(self, what: Input) -> None:
         if (self.phase, what) not in PHASE:

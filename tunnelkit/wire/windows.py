@@ -5,51 +5,149 @@ the stream began, so that a repeated or overtaken one does no harm.  Credit is g
 bytes are *consumed*, not when they arrive: a stream that nobody reads stops its own sender and
 nothing else.
 
-A window starts at the protocol's initial size and doubles out of a shared budget when half of it
-is consumed faster than `GROW_BELOW_SECONDS`; it never grows when the budget is used up, and it
-is given back when the stream ends.
+Growth.  A window starts at the protocol's initial size.  It limits its stream if half of it is
+consumed within about one round trip; then it grows, at first fourfold, and twofold after the first
+time that it was large enough.  The round trip is measured without a frame of its own: from the
+announcement of credit until the first byte arrives that needed it.  A sender that has little to
+send answers late, so a measurement is never too short, and the shortest one is taken.
+
+Bounds.  What windows take above their initial size comes out of a *budget* that the whole program
+shares.  A session holds a *share* of it, and never more than it leaves free: one session may take
+half, two a third each, and the next one always finds something.  The same rule divides a share
+among streams.  What a peer does to look far away or busy gets it no more than that.
+
+Credit cannot be taken back.  Where a budget is short, a window becomes smaller by not renewing
+what is used up, and its charge falls as that happens (`charged`): the sum of all charges never
+exceeds the budget, and neither does the credit above the initial windows.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 
-__all__ = ["ReceiveWindow", "WindowBudget"]
+__all__ = ["BudgetShare", "Budgets", "ReceiveWindow", "RoundTrip", "WindowBudget"]
 
-GROW_BELOW_SECONDS: Final = 0.05
-"""A window whose half is consumed faster than this carries less than its path could."""
+LEAST_SECONDS: Final = 0.01
+"""A round trip is taken for at least this, seconds: a busy machine answers no sooner."""
+
+GROW_WITHIN: Final = 1.5
+"""A window grows if half of it is consumed within this many round trips."""
+
+SPARE_AFTER: Final = 6.0
+"""A window is larger than it need be if half of it lasts for this many round trips."""
+
+RAMP_FACTOR: Final = 4
+"""By how much a window grows until it was large enough once: five times to 64 MiB."""
+
+SCARCE_PART: Final = 4
+"""A budget is scarce when less than one in so many bytes of it is free."""
+
+_EVER: Final = float("inf")
 
 
 class WindowBudget:
-    """Bytes that the windows of a session may take above their initial sizes."""
+    """Bytes that the windows of one kind may take above their initial sizes, in all sessions."""
 
-    __slots__ = ("free_bytes",)
+    __slots__ = ("free_bytes", "total_bytes")
 
     def __init__(self, total_bytes: int) -> None:
+        self.total_bytes = total_bytes
         self.free_bytes = total_bytes
 
-    def take(self, count: int) -> bool:
-        """Take *count* bytes if they are free."""
-        if count > self.free_bytes:
+    @property
+    def is_scarce(self) -> bool:
+        """Whether so little is left that nobody should hold more than it needs."""
+        return self.free_bytes * SCARCE_PART < self.total_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What the sessions of one program share: for unread bytes, and for unacknowledged ones."""
+
+    streams: WindowBudget = field(
+        default_factory=lambda: WindowBudget(limits.DEFAULT_STREAM_BUDGET_BYTES)
+    )
+    replay: WindowBudget = field(
+        default_factory=lambda: WindowBudget(limits.DEFAULT_REPLAY_BUDGET_BYTES)
+    )
+
+
+class BudgetShare:
+    """What one session holds of a budget.  It takes only what leaves as much free as it holds."""
+
+    __slots__ = ("budget", "held_bytes")
+
+    def __init__(self, budget: WindowBudget) -> None:
+        self.budget = budget
+        self.held_bytes = 0
+
+    def take(self, count: int, holding: int = 0) -> bool:
+        """Take *count* bytes for a window, if there is room for them.
+
+        Args:
+            holding: what this window holds already.  It is to leave as much of the share to the
+                other windows as it then holds.
+        """
+        room = (self.budget.free_bytes - self.held_bytes) // 2
+        if holding + 2 * count > room:
             return False
-        self.free_bytes -= count
+        self.budget.free_bytes -= count
+        self.held_bytes += count
         return True
 
     def give(self, count: int) -> None:
         """Give *count* bytes back."""
-        self.free_bytes += count
+        self.budget.free_bytes += count
+        self.held_bytes -= count
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether it holds more than is free: others have come, and it is to shrink."""
+        return self.held_bytes > self.budget.free_bytes
+
+
+class RoundTrip:
+    """The shortest time from this side to the peer and back that was seen, 0 for none yet."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def see(self, seconds: float) -> None:
+        """Take a measurement, which may be too long but not too short."""
+        seconds = min(seconds, limits.MAX_ROUND_TRIP_SECONDS)
+        if not self.seconds or seconds < self.seconds:
+            self.seconds = seconds
+
+    def forget(self) -> None:
+        """The path is another one now."""
+        self.seconds = 0.0
 
 
 class ReceiveWindow:
     """What the peer may still send in one direction of a stream.
 
-    Invariant: ``consumed <= received <= granted <= consumed + size``.
+    Invariants: ``consumed <= received <= granted``, and ``granted - consumed`` is at most the
+    initial size and `charged`.
     """
 
-    __slots__ = ("_updated_at", "consumed", "granted", "maximum", "received", "size")
+    __slots__ = (
+        "_alarm",
+        "_asked_at",
+        "_is_ramping",
+        "_updated_at",
+        "charged",
+        "consumed",
+        "granted",
+        "maximum",
+        "received",
+        "size",
+    )
 
     def __init__(self, maximum: int = limits.MAX_STREAM_WINDOW_BYTES) -> None:
         self.size: int = limits.INITIAL_STREAM_WINDOW_BYTES
@@ -57,37 +155,84 @@ class ReceiveWindow:
         self.received = 0
         self.consumed = 0
         self.granted = self.size
-        self._updated_at = float("-inf")
+        self.charged = 0
+        self._is_ramping = True
+        self._updated_at = -_EVER
+        # The first byte that was not allowed before `_asked_at`, or that is not allowed at all.
+        self._alarm = self.granted
+        self._asked_at: float | None = None
 
-    def arrive(self, count: int) -> None:
-        """Count bytes that arrived.
+    def arrive(self, count: int) -> bool:
+        """Count bytes that arrived; say whether they end a measurement (`answered`).
 
         Raises:
             RemoteProtocolError: the peer sent more than it had credit for.
         """
         self.received += count
+        return self.received > self._alarm and self._is_answer()
+
+    def _is_answer(self) -> bool:
         if self.received > self.granted:
             raise RemoteProtocolError("data beyond the stream's credit")
+        self._alarm = self.granted
+        return True
+
+    def answered(self, now: float, round_trip: RoundTrip) -> None:
+        """The byte that ends a measurement arrived a moment ago."""
+        if self._asked_at is not None:
+            round_trip.see(now - self._asked_at)
+            self._asked_at = None
 
     def consume(self, count: int) -> bool:
         """Count bytes that were used; say whether new credit should be announced."""
         self.consumed += count
         return (self.granted - self.consumed) * 2 <= self.size
 
-    def update(self, now: float, budget: WindowBudget) -> int:
-        """Return the absolute credit to announce; grow if the window is what limits the stream."""
-        is_due = self.consumed + self.size > self.granted
-        if is_due and now - self._updated_at < GROW_BELOW_SECONDS:
-            more = min(self.size, self.maximum - self.size)
-            if more > 0 and budget.take(more):
-                self.size += more
+    def update(self, now: float, share: BudgetShare, round_trip_seconds: float = 0.0) -> int:
+        """Return the absolute credit to announce; grow or shrink first where that is due."""
+        if self.consumed + self.size > self.granted:
+            trips = (now - self._updated_at) / max(round_trip_seconds, LEAST_SECONDS)
+            if share.is_too_large or (trips > SPARE_AFTER and share.budget.is_scarce):
+                self._shrink()
+            elif trips <= GROW_WITHIN:
+                self._grow(share)
+            elif trips < _EVER:
+                self._is_ramping = False
         self._updated_at = now
-        self.granted = max(self.granted, self.consumed + self.size)
+        self._grant(now)
+        self._settle(share, max(self.size, self.granted - self.consumed))
         return self.granted
 
-    def close(self, budget: WindowBudget) -> None:
-        """Give the grown part back to the budget."""
-        grown = self.size - limits.INITIAL_STREAM_WINDOW_BYTES
-        if grown > 0:
-            self.size -= grown
-            budget.give(grown)
+    def _grow(self, share: BudgetShare) -> None:
+        for factor in (RAMP_FACTOR, 2) if self._is_ramping else (2,):
+            size = min(self.size * factor, self.maximum)
+            more = max(size, self.granted - self.consumed) - self._initial - self.charged
+            if size > self.size and (more <= 0 or share.take(more, self.charged)):
+                self.size = size
+                self.charged += max(0, more)
+                return
+
+    def _shrink(self) -> None:
+        """Halve; what was granted beyond that stays until it is used up."""
+        self.size = max(self._initial, self.size // 2)
+        self._is_ramping = False
+
+    def _grant(self, now: float) -> None:
+        before = self.granted
+        self.granted = max(before, self.consumed + self.size)
+        if self._asked_at is None and self.granted > before:
+            self._asked_at, self._alarm = now, before
+
+    def close(self, share: BudgetShare, unread: int = 0) -> None:
+        """No more bytes will come: hold the budget only for what is still *unread*."""
+        self._settle(share, unread)
+
+    def _settle(self, share: BudgetShare, held: int) -> None:
+        spare = self.charged - max(0, held - self._initial)
+        if spare > 0:
+            self.charged -= spare
+            share.give(spare)
+
+    @property
+    def _initial(self) -> int:
+        return limits.INITIAL_STREAM_WINDOW_BYTES

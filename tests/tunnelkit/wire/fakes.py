@@ -70,6 +70,7 @@ class FakeOutlet:
 
     def __init__(self, *, is_clear: bool = True) -> None:
         self.is_clear = is_clear
+        self.frame_bytes: int = limits.BULK_FRAME_BYTES
         self.written: list[bytes] = []
         self.wants_state = False
 

@@ -95,6 +95,7 @@ class Outlet:
         self.end = end
         self.wire = wire
         self.room = PLENTY
+        self.frame_bytes: int = limits.BULK_FRAME_BYTES
         self.wants_state = False
 
     @property
@@ -254,7 +255,7 @@ class Endpoint:
 
     peer: Endpoint
 
-    def __init__(self, role: Role, **sizes: int) -> None:
+    def __init__(self, role: Role, **sizes: Any) -> None:
         self.core = SessionCore(self, role, **sizes)
         self.core.send_session_open(bytes(32), b"token", bytes(64))
         self.taps: dict[int, Tap] = {}
@@ -525,7 +526,7 @@ class BrokerNet:
 class World:
     """Two endpoints, the network of this moment, and the time."""
 
-    def __init__(self, sizes: tuple[dict[str, int], dict[str, int]]) -> None:
+    def __init__(self, sizes: tuple[dict[str, Any], dict[str, Any]]) -> None:
         self.ends = Endpoint(Role.INITIATOR, **sizes[0]), Endpoint(Role.RESPONDER, **sizes[1])
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         self.net: DirectNet | BrokerNet = DirectNet(self.ends)

@@ -74,7 +74,7 @@ def check_bounds(side: Side) -> None:
     core = side.core
     most = CAP + limits.CONTROL_RESERVE_BYTES + limits.MAX_CONTROL_BYTES
     assert core.unacknowledged <= most + limits.FRAME_OVERHEAD_BYTES
-    assert core.budget.free_bytes >= 0
+    assert core.budget.budget.free_bytes >= 0
     for stream in core.streams.values():
         window: ReceiveWindow = stream.window
         assert len(stream.inbox) <= window.granted - window.consumed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.tunnelkit.wire.fakes import FakeEnd, FakeOutlet, Pair
-from tunnelkit.errors import ErrorCode, SessionError
-from tunnelkit.wire.frames import FrameType
+from tunnelkit.errors import ErrorCode, RemoteProtocolError, SessionError
+from tunnelkit.wire.frames import FrameType, encode_fields
 
 CAP = 1 << 30
 
@@ -82,19 +82,34 @@ def test_a_lost_link_ends_the_hold() -> None:
     assert not move.left.core.is_held
 
 
-@pytest.mark.parametrize("received", [0, 1 << 40])
-def test_a_move_to_impossible_numbers_is_found(received: int) -> None:
-    move = Move(b"one")
-    floor = move.left.core.joined_at
-    with pytest.raises(SessionError) as caught:
-        move.left.core.check_peer(99, received, floor)
+def test_a_peer_that_spoke_before_its_last_acks_is_believed() -> None:
+    pair = Pair()
+    spoken = pair.right.core.received
+    stream = pair.open()[0]
+    stream.offer(b"one")
+    pair.exchange()
+    left, outlet = pair.left.core, FakeOutlet()
+    left.check_peer(9, spoken)
+    left.moved(outlet, 3, 9, spoken, CAP, hold=True)
+    stream.offer(b"two")
+    assert outlet.types() == [FrameType.DATA]
+
+
+def test_a_peer_that_has_forgotten_is_found_by_its_first_ack() -> None:
+    pair = Pair()
+    spoken = pair.right.core.received
+    pair.open()[0].offer(b"one")
+    pair.exchange()
+    pair.left.core.moved(FakeOutlet(), 3, 9, spoken, CAP, hold=True)
+    with pytest.raises(RemoteProtocolError, match="had") as caught:
+        pair.left.feed_next(FrameType.ACK, encode_fields(FrameType.ACK, received=0))
     assert caught.value.code == ErrorCode.STATE_LOST
 
 
-def test_a_peer_that_spoke_before_the_last_acks_is_believed() -> None:
-    move = Move(b"one")
-    floor = move.left.core.joined_at
-    move.deliver_before()
-    move.pair.exchange()
-    assert move.left.core.acknowledged > floor
-    move.left.core.check_peer(99, floor, floor)
+@pytest.mark.parametrize("received", [0, 1 << 40])
+def test_a_move_to_impossible_numbers_is_refused(received: int) -> None:
+    pair = Pair()
+    pair.attach()
+    with pytest.raises(SessionError) as caught:
+        pair.left.core.check_peer(99, received)
+    assert caught.value.code == ErrorCode.STATE_LOST

@@ -105,6 +105,7 @@ def test_stale_generation_is_refused() -> None:
 @pytest.mark.parametrize("received", [0, 2, 1 << 63])
 def test_impossible_received_is_state_lost(received: int) -> None:
     pair = Pair()
+    pair.attach()
     with pytest.raises(SessionError) as caught:
         pair.left.core.check_peer(99, received)
     assert caught.value.code == ErrorCode.STATE_LOST

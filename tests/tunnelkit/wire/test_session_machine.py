@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
@@ -29,6 +30,7 @@ from tunnelkit import limits
 from tunnelkit.errors import ErrorCode, RemoteProtocolError
 from tunnelkit.wire.session import AttachmentLost, SessionCore
 from tunnelkit.wire.states import Attachment, Half
+from tunnelkit.wire.windows import Budgets, WindowBudget
 
 KIB = 1024
 NOISE = random.Random(4).randbytes(600 * KIB)
@@ -48,7 +50,9 @@ rooms = st.one_of(st.just(PLENTY), st.just(PLENTY), counts)
 sizes = st.fixed_dictionaries(
     {
         "window_bytes": caps,
-        "stream_budget_bytes": st.just(BUDGET),
+        "budgets": st.builds(
+            lambda: Budgets(streams=WindowBudget(BUDGET), replay=WindowBudget(BUDGET))
+        ),
         "max_stream_window_bytes": st.sampled_from((64 * KIB, 256 * KIB)),
     }
 )
@@ -60,8 +64,8 @@ class SessionMachine(RuleBasedStateMachine):
     @initialize(first=sizes, second=sizes, cap=caps, kind=kinds, is_joined=mostly)
     def begin(
         self,
-        first: dict[str, int],
-        second: dict[str, int],
+        first: dict[str, Any],
+        second: dict[str, Any],
         cap: int,
         kind: type[DirectNet | BrokerNet],
         is_joined: bool,
@@ -228,7 +232,7 @@ class SessionMachine(RuleBasedStateMachine):
     def replay_space_is_bounded(self) -> None:
         for end in self.world.ends:
             core = end.core
-            cap = min(core.window_bytes, end.highest_cap)
+            cap = min(core.window.size, end.highest_cap)
             frame = limits.BULK_FRAME_BYTES + limits.FRAME_OVERHEAD_BYTES
             assert core.unacknowledged == sum(kept[0] for kept in core._kept)
             assert core.unacknowledged <= cap + limits.CONTROL_RESERVE_BYTES + frame
@@ -236,21 +240,24 @@ class SessionMachine(RuleBasedStateMachine):
     @invariant()
     def windows_are_consistent(self) -> None:
         for end in self.world.ends:
-            grown = 0
+            grown, share = 0, end.core.budget
             for stream in end.core.streams.values():
                 window = stream.window
                 assert window.consumed <= window.received <= window.granted
-                assert window.granted <= window.consumed + window.size
                 assert stream.sent <= stream.credit
-                grown += window.size - limits.INITIAL_STREAM_WINDOW_BYTES
+                grown += window.charged
                 if stream.incoming is Half.OPEN:
                     assert len(stream.inbox) == window.received - window.consumed
-            assert end.is_over or end.core.budget.free_bytes == BUDGET - grown
+                    credit = window.granted - window.consumed
+                    assert credit <= limits.INITIAL_STREAM_WINDOW_BYTES + window.charged
+            assert grown <= share.held_bytes
+            assert share.budget.free_bytes == BUDGET - share.held_bytes >= 0
 
     @invariant()
     def nothing_waits_twice(self) -> None:
         for end in self.world.ends:
-            for queue in (end.core.waiting, end.core._dirty_windows):
+            core = end.core
+            for queue in ([*core.waiting, *core.fresh], core._dirty_windows):
                 assert len(queue) == len({stream.stream_id for stream in queue})
 
     # --- the end of an example --------------------------------------------------------------
@@ -309,7 +316,7 @@ def check_nothing_left(core: SessionCore) -> None:
     assert not core.streams
     assert core.unacknowledged == 0
     assert core.unaccepted == 0
-    assert core.budget.free_bytes == BUDGET
+    assert core.budget.budget.free_bytes == BUDGET
 
 
 def check_closing(world: World) -> None:
