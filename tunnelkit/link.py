@@ -21,14 +21,23 @@ from typing import Protocol
 import trio
 
 from . import limits
+from .auth import Identity
 from .carriers import Pipe, PipeBroken
 from .carriers.farewell import REFUSAL_SECONDS, Farewell
 from .errors import AuthenticationError, LinkError, LinkLost, RemoteProtocolError
 from .handshake import Accepting, Dialing, NotALink, Peer, check_first_bytes
 from .liveness import TICKS, Health, Liveness
-from .outbox import Outbox
+from .outbox import FIRST_BYTES, Outbox
 from .pump import Timer
-from .wire.frames import FrameType, decode_fields, encode_fields, encode_frame
+from .renewal import Allowance, renewal
+from .wire.frames import (
+    FLAG_OPTIONAL,
+    OPTIONAL_FRAMES,
+    FrameType,
+    decode_fields,
+    encode_fields,
+    encode_frame,
+)
 from .wire.reader import FrameReader
 from .wire.session import AttachmentLost
 from .wire.states import LinkState
@@ -115,6 +124,8 @@ class Link(Outbox):
         """When it came up, unix seconds."""
         self.round_trip_seconds: float | None = None
         self.bytes_in = 0
+        self.allowance = Allowance()
+        """What the peer may still cost in signatures to check."""
         self._handshake: Dialing | Accepting | None = handshake
         self._handshake_seconds = handshake_seconds
         self._ping_seconds = ping_seconds
@@ -142,6 +153,7 @@ class Link(Outbox):
         handshake = self._handshake
         assert handshake is not None  # only `start` comes before the hello
         self._timer = self.pump.call_later(self._handshake_seconds, self._hello_timed_out)
+        self.limit_unsent(FIRST_BYTES)
         self.pipe.start(self._ready)
         self.pipe.want(readable=True, writable=False)
         first = handshake.begin()
@@ -186,6 +198,12 @@ class Link(Outbox):
         self._close_when_flushed = error
         self.want_flush()
 
+    def renew(self, identity: Identity) -> None:
+        """Go on under another token of the same subject; for the side that dialled."""
+        if self.peer is not None and self.is_dialer and self.is_up:
+            token, signature = renewal(identity, self.peer)
+            self.write_hop(FrameType.RENEW, token=token, signature=signature)
+
     @property
     def is_up(self) -> bool:
         """Whether sessions can use the link."""
@@ -213,7 +231,8 @@ class Link(Outbox):
             lost = self._lost("the peer does not read what it asks for")
             self.pump.call_soon(lambda: self.close(lost))
             return
-        self.write(encode_frame(kind, encode_fields(kind, **values), session=session))
+        flags = FLAG_OPTIONAL if kind in OPTIONAL_FRAMES else 0
+        self.write(encode_frame(kind, encode_fields(kind, **values), session=session, flags=flags))
 
     def send_failed(self, error: PipeBroken) -> None:
         self.close(self._lost(error))

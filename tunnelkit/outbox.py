@@ -5,6 +5,11 @@ end of the pump's batch, or when it holds 64 KiB.  What the pipe does not take i
 until that is written the outbox is not *clear*, and nobody numbers new frames.  Because no step
 waits, a cancelled user cannot leave half a frame behind.
 
+How much may be on its way into the pipe follows the *drain rate*, which is measured whenever the
+link was filled up again at once: from full to full, the bytes between are what the pipe took.  On a
+slow link frames and the cork are small, and the system is told to keep little that it has not yet
+sent, so that a small frame does not wait behind a large one.
+
 `Outbox` is the `Outlet` of the sessions that are attached over its link.
 """
 
@@ -26,6 +31,28 @@ __all__ = ["Outbox"]
 JOIN_BYTES: Final = 16 * 1024
 """Corked frames up to this size in all are joined: one copy is cheaper than many buffers."""
 
+FRAME_SECONDS: Final = 0.003
+"""A frame, and what is corked, take the link this long at most, seconds."""
+
+UNSENT_SECONDS: Final = 0.006
+"""What the system has not sent yet takes the link this long at most, seconds."""
+
+LEAST_FRAME_BYTES: Final = 4096
+"""Smaller frames would cost more than they help, bytes: below 11 Mbit/s they take longer."""
+
+FIRST_BYTES: Final = 16 * 1024
+"""Largest frame, and what the system may hold unsent, before anything is known, bytes.  Both grow
+as long as the pipe takes all it is given."""
+
+MOST_UNSENT_BYTES: Final = 1024 * 1024
+"""Links that would need more than this are left to the system, bytes."""
+
+SAMPLE_SECONDS: Final = 0.002
+"""The rate is measured over at least this time, seconds."""
+
+SMOOTHING: Final = 4
+"""A sample moves the rate by one in so many parts of the difference."""
+
 
 class Outbox(ABC):
     """The sending half of a link; `Link` is the whole."""
@@ -36,6 +63,15 @@ class Outbox(ABC):
         self.is_clear = True
         self.is_closed = False
         self.bytes_out = 0
+        self.frame_bytes: int = FIRST_BYTES
+        """Largest data frame for this link, by its rate."""
+        self.drain_rate = 0.0
+        """Bytes a second that the pipe took while it was kept full; 0 while unknown."""
+        self._cork_limit: int = FIRST_BYTES
+        self._unsent_limit = 0
+        self._full_at = 0.0
+        self._full_bytes = 0
+        self._is_draining = False
         self._cork: list[Buffer] = []
         self._cork_bytes = 0
         self._backlog: deque[Buffer] = deque()
@@ -79,7 +115,7 @@ class Outbox(ABC):
         if not self._is_deferred:
             self._is_deferred = True
             self.pump.defer(self._flush)
-        if self._cork_bytes >= limits.CORK_BYTES and self.is_clear:
+        if self._cork_bytes >= self._cork_limit and self.is_clear:
             self._write_cork()
 
     def write_now(self, frames: Buffer) -> None:
@@ -143,9 +179,13 @@ class Outbox(ABC):
             self.is_clear = False
             return
         self.bytes_out += sent
-        if sent < size:
+        if sent == size:
+            if size >= self.frame_bytes < limits.BULK_FRAME_BYTES and not self.drain_rate:
+                self._size_frames(2 * self.frame_bytes)
+        else:
             self._backlog.extend(_after(buffers, sent))
             self.is_clear = False
+            self._filled()
             self.pipe.want(readable=True, writable=True)
 
     def drain(self) -> None:
@@ -161,11 +201,45 @@ class Outbox(ABC):
                 return
             self.bytes_out += sent
             _drop(backlog, sent)
-        self.is_clear = True
+        self.is_clear = self._is_draining = True
         self._flush()
         self.resume_users()
+        self._is_draining = False
         if self.is_clear:
             self.pipe.want(readable=True, writable=False)
+
+    # --- the drain rate ---------------------------------------------------------------------
+
+    def limit_unsent(self, count: int) -> None:
+        """Have the system hold at most so many unsent bytes; 0 leaves it to the system."""
+        self._unsent_limit = count
+        self.pipe.limit_unsent(count)
+
+    def _size_frames(self, count: int) -> None:
+        self.frame_bytes = max(LEAST_FRAME_BYTES, min(count, limits.BULK_FRAME_BYTES))
+        self._cork_limit = min(limits.CORK_BYTES, self.frame_bytes)
+
+    def _filled(self) -> None:
+        """The pipe takes no more.  If it was filled up again at once, it was never empty."""
+        now = trio.current_time()
+        if self._is_draining:
+            seconds = now - self._full_at
+            if seconds < SAMPLE_SECONDS:
+                return  # the sample goes on
+            self._measured((self.bytes_out - self._full_bytes) / seconds)
+        self._full_at, self._full_bytes = now, self.bytes_out
+
+    def _measured(self, rate: float) -> None:
+        before = self.drain_rate
+        self.drain_rate = before + (rate - before) / SMOOTHING if before else rate
+        self._size_frames(int(self.drain_rate * FRAME_SECONDS))
+        unsent = max(LEAST_FRAME_BYTES, int(self.drain_rate * UNSENT_SECONDS))
+        if unsent > MOST_UNSENT_BYTES:
+            unsent = 0
+        # Only what is twice or half of what is set is worth a system call.
+        now_set = self._unsent_limit
+        if not unsent <= 2 * now_set <= 4 * unsent and unsent != now_set:
+            self.limit_unsent(unsent)
 
 
 def _after(buffers: list[Buffer], sent: int) -> list[Buffer]:

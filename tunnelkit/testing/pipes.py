@@ -27,7 +27,10 @@ DUE_SECONDS: Final = 1e-9
 """What arrives this soon arrives now: sums of times are rounded, and a timer must make progress."""
 
 PIECE_BYTES: Final = 16 * 1024
-"""With a bandwidth, bytes arrive in pieces of this size rather than all at the end."""
+"""With a bandwidth, bytes arrive in pieces of this size rather than all at the end..."""
+
+PIECE_SECONDS: Final = 0.001
+"""... or in pieces that take the path this long, seconds, where that is more."""
 
 RESET_TEXT: Final = "connection reset by peer"
 
@@ -56,19 +59,39 @@ class Lane:
         self._owed_bytes = 0
         self._last_arrival = 0.0
         self._timer: Timer | None = None
+        self.unsent_limit = 0
+        self._departs_at = 0.0
+        self._room_timer: Timer | None = None
 
     @property
     def free_bytes(self) -> int:
         """How much the sender may hand over now."""
         used = self._flying_bytes + len(self.unread) + self._owed_bytes
-        return max(0, self.path.capacity_bytes - used)
+        free = self.path.capacity_bytes - used
+        if self.unsent_limit:
+            free = min(free, self.unsent_limit - self.unsent_bytes)
+        return max(0, free)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was handed over and has not begun its way, because the path is not that fast."""
+        waits = self._departs_at - self.path.now()
+        return min(self._flying_bytes, max(0, int(waits * (self.path.bandwidth or 0))))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the sender is to be woken: half of what may be unsent has left, as on Linux."""
+        if self.unsent_limit and self.unsent_bytes * 2 > self.unsent_limit:
+            return False
+        return self._flying_bytes + len(self.unread) + self._owed_bytes < self.path.capacity_bytes
 
     # --- the sender's side ------------------------------------------------------------------
 
     def send(self, data: Buffer) -> int:
         """Take as much of *data* as there is space for; return how many bytes."""
         taken = bytes(memoryview(data)[: self.free_bytes])
-        piece = PIECE_BYTES if self.path.bandwidth else len(taken)
+        fast = int((self.path.bandwidth or 0) * PIECE_SECONDS)
+        piece = max(PIECE_BYTES, fast) if self.path.bandwidth else len(taken)
         for start in range(0, len(taken), piece or 1):
             item = taken[start : start + piece]
             self._flying_bytes += len(item)
@@ -88,7 +111,7 @@ class Lane:
         now = path.now()
         if path.bandwidth and count:
             path.free_at[source] = max(now, path.free_at[source]) + count / path.bandwidth
-            now = path.free_at[source]
+            now = self._departs_at = path.free_at[source]
         # A path may become faster, but nothing overtakes what left before.
         self._last_arrival = max(self._last_arrival, now + path.latency)
         self._flying.append((self._last_arrival, item))
@@ -100,6 +123,27 @@ class Lane:
         self._last_arrival = 0.0
         self._drop_timer()
 
+    # --- room for the sender ----------------------------------------------------------------
+
+    def await_room(self) -> None:
+        """Poke the sender once enough has left; what arrives pokes it in any case."""
+        excess = self.unsent_bytes - self.unsent_limit // 2
+        bandwidth = self.path.bandwidth
+        if self._room_timer is None and bandwidth and self.unsent_limit and excess > 0:
+            delay = excess / bandwidth + DUE_SECONDS
+            self._room_timer = self.sender.pump.call_later(delay, self._on_room)
+
+    def _on_room(self) -> None:
+        self._room_timer = None
+        if not self._is_still():
+            self.sender.poke()
+
+    def drop_room_timer(self) -> None:
+        """The sender is gone."""
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+            self._room_timer = None
+
     # --- the way ----------------------------------------------------------------------------
 
     def _is_still(self) -> bool:
@@ -110,7 +154,7 @@ class Lane:
         if self._is_still():
             self._drop_timer()
             return
-        if self._owed_bytes:
+        if self._owed_bytes or self.unsent_limit:
             self._owed_bytes = 0
             self.sender.poke()
         while self._flying and self._flying[0][0] <= self.path.now() + DUE_SECONDS:
@@ -212,15 +256,22 @@ class MemoryPipe(Pipe):
 
     def _readiness(self) -> tuple[bool, bool]:
         failed = self.broken is not None or self._reset is not None
-        readable = failed or self._eof or bool(self._in.unread)
-        writable = failed or self._peer_closed or self._eof_sent or self._out.free_bytes > 0
-        return readable and self._wanted[0], writable and self._wanted[1]
+        for_reading, for_writing = self._wanted
+        readable = for_reading and (failed or self._eof or bool(self._in.unread))
+        writable = for_writing and (
+            failed or self._peer_closed or self._eof_sent or self._out.has_room
+        )
+        return readable, writable
 
     def poke(self) -> None:
         """Have the handler called if there is something that it wants to know."""
-        if self._handler is not None and not self._scheduled and any(self._readiness()):
+        if self._handler is None or self._scheduled:
+            return
+        if any(self._readiness()):
             self._scheduled = True
             self.pump.call_soon(self._run)
+        elif self._wanted[1]:
+            self._out.await_room()
 
     def _run(self) -> None:
         self._scheduled = False
@@ -264,6 +315,9 @@ class MemoryPipe(Pipe):
             parts.append(memoryview(buffer)[:room])
             room -= len(buffer)
         return self.try_send(b"".join(parts))
+
+    def limit_unsent(self, count: int) -> None:
+        self._out.unsent_limit = count
 
     def send_eof(self) -> None:
         if not (self._eof_sent or self.closed or self._reset or self.gone):
@@ -340,6 +394,7 @@ class MemoryPipe(Pipe):
         if self.closed:
             return
         self.closed = True
+        self._out.drop_room_timer()
         if not self.gone:
             self._in.abandon()
             if self._reset is None:
@@ -349,6 +404,7 @@ class MemoryPipe(Pipe):
     def vanish(self, text: str, *, tell_peer: bool) -> None:
         """The host is gone: this end is broken, and the peer sees a reset or nothing."""
         self.gone = True
+        self._out.drop_room_timer()
         self._reset = self._reset or text
         self._in.abandon()
         if tell_peer:
