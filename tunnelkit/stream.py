@@ -56,6 +56,7 @@ class Stream(trio.abc.HalfCloseableStream):
         self._sender: trio.lowlevel.Task | None = None
         self._receiver: trio.lowlevel.Task | None = None
         self._receive_most = 0
+        self._unsent: memoryview | None = None
         self._sending = False
         self._receiving = False
         self.session = session
@@ -90,15 +91,15 @@ class Stream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             self._check_sending()
             with memoryview(_unchanging(data)) as view:
-                sent = 0
-                while sent < len(view):
-                    sent += self._offer(view[sent:])
-                    if sent < len(view):
-                        self._check_sending()
-                        await self._wait_to_send()
-                        self._check_sending()
+                if len(view):
+                    self._offer(view)
+                while self._unsent:
+                    self._check_sending()
+                    await self._wait_to_send()
+                    self._check_sending()
         finally:
             self._sending = False
+            self._unsent = None
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until some bytes can be sent.
@@ -136,10 +137,10 @@ class Stream(trio.abc.HalfCloseableStream):
     # What changes the session's state must not be cut in two by a KeyboardInterrupt.
 
     @trio.lowlevel.enable_ki_protection
-    def _offer(self, view: memoryview) -> int:
+    def _offer(self, view: memoryview) -> None:
         self._pump.enter()
         try:
-            return self._core.offer(view)
+            self._unsent = view[self._core.offer(view) :]
         finally:
             self._pump.leave()
 
@@ -309,7 +310,11 @@ class Stream(trio.abc.HalfCloseableStream):
         self._wake_sender()
 
     def resume(self) -> None:
-        self._wake_sender()
+        """Send on without waking the task, which is for later: this stream's turn is now."""
+        if self._unsent:
+            self._unsent = self._unsent[self._core.offer(self._unsent) :]
+        if not self._unsent:
+            self._wake_sender()
 
 
 def _unchanging(data: Buffer) -> Buffer:
