@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib
 import re
 from dataclasses import fields
 from enum import IntEnum
@@ -74,6 +75,15 @@ def test_every_limit_is_in_the_security_page() -> None:
     is_limit = {name for name in vars(limits) if name.startswith(("MAX_", "BROKER_", "HELD_"))}
     assert named <= set(vars(limits)) | {"TUNNELKIT_PUMP"}
     assert is_limit - {"BROKER_MAX_CAP_BYTES"} <= named
+
+
+def test_every_limit_of_a_carrier_that_the_security_page_names_exists() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`([a-z_]+)\.([A-Z_]{6,})`", page)
+    assert named
+    for module, name in named:
+        where = "tunnelkit.wire.websocket" if module == "wire" else f"tunnelkit.carriers.{module}"
+        assert hasattr(importlib.import_module(where), name), f"{where}.{name}"
 
 
 def test_every_test_that_the_security_page_names_exists() -> None:
