@@ -2,6 +2,7 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
+SCENARIOS ?= spine carriers
 VENV    := .venv
 BIN     := $(VENV)/bin
 
@@ -16,13 +17,15 @@ help:
 	@echo '  make test          check style and types, run all tests; ends with the list of what was'
 	@echo '                     skipped for want of a program, and how to get it'
 	@echo '  make lint          only the style and type checks of `make test`'
-	@echo '  make bench         measure speed against other tunnels (see docs/performance.md)'
+	@echo '  make bench         measure speed against other tunnels, and of each carrier'
+	@echo '                     (a quarter of an hour; ARGS=--quick: 3 minutes; docs/performance.md)'
 	@echo '  make system-deps   install the Debian programs that some tests and the benchmarks run'
 	@echo '  make clean         remove .venv and everything that was built'
 	@echo
 	@echo '  PYTHON=python3.13 make test     use another Python (3.11 or newer)'
 	@echo '  WORKERS=0 make test             run the tests in one process'
 	@echo '  make test ARGS="-k broker -x"   hand options to pytest'
+	@echo '  make bench SCENARIOS=carriers   one of the two benchmarks only; ARGS are its options'
 	@echo
 	@echo 'Python packages go to .venv, made once and brought up to date when setup.cfg changes.'
 
@@ -38,7 +41,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m benchmarks spine $(ARGS)
+	@failed=0; for name in $(SCENARIOS); do \
+		$(BIN)/python -m benchmarks $$name $(ARGS) || failed=$$?; done; exit $$failed
 
 system-deps:
 	@bash .ci/system-deps
