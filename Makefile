@@ -42,7 +42,8 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-bench
 	@failed=0; for name in $(SCENARIOS); do \
-		$(BIN)/python -m benchmarks $$name $(ARGS) || failed=$$?; done; exit $$failed
+		$(BIN)/python -m benchmarks $$name $(ARGS) || failed=$$?; \
+		[ $$failed -lt 128 ] || break; done; exit $$failed
 
 system-deps:
 	@bash .ci/system-deps
