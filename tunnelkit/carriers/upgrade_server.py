@@ -103,7 +103,8 @@ class _Server(Handshake):
     def _refuse(self, refusal: _Refusal) -> None:
         """Answer, and leave the other side a moment to read it."""
         name = self._inner.description
-        _log.info("no WebSocket for %s: %d %s", name, refusal.status, refusal.text)
+        cause = refusal.text.partition("\n")[0]
+        _log.info("no WebSocket for %s: %d %s", name, refusal.status, cause)
         self._is_refused = True
         self._timer.cancel()
         self._timer = self._inner.pump.call_later(LINGER_SECONDS, self.abandon)
