@@ -124,7 +124,7 @@ class Credentials:
         )
         path = self._options.revoked
         if path is None:
-            _log.warning("it is forgotten at a restart: give --revoked FILE to keep it")
+            _log.info("it is forgotten at a restart: give --revoked FILE to keep it")
             return
         try:
             write_secret_file(path, found.text.encode() + b"\n", force=True)
