@@ -138,6 +138,22 @@ async def test_many_buffers_at_once(joined: Joined) -> None:
     assert await read(joined.right) == b"".join(buffers[:sent])
 
 
+@pytest.mark.parametrize("count", [50_000, 0])
+async def test_system_is_told_how_much_may_be_unsent(pump: Pump, count: int) -> None:
+    joined = await join(pump)
+    joined.left.limit_unsent(count)
+    sock = joined.left._sock  # type: ignore[attr-defined]
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == count
+    joined.close()
+
+
+async def test_unix_sockets_take_the_hint_and_do_nothing(pump: Pump, tmp_path: Path) -> None:
+    joined = await join(pump, Address("unix", path=str(tmp_path / "s")))
+    joined.left.limit_unsent(1)
+    assert joined.left.try_send(bytes(1000)) == 1000
+    joined.close()
+
+
 @pytest.mark.parametrize("size", [100, 100_000])
 async def test_kept_views_do_not_change(joined: Joined, size: int) -> None:
     kept = []

@@ -314,6 +314,9 @@ class TlsPipe(Pipe):
             self._apply()
         return taken
 
+    def limit_unsent(self, count: int) -> None:
+        self._inner.limit_unsent(count)
+
     def send_eof(self) -> None:
         if self._eof_sent or self._closed or self.broken is not None or not self.is_established:
             return

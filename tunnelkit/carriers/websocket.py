@@ -344,6 +344,9 @@ class WebSocketPipe(Pipe):
 
     # --- ending -----------------------------------------------------------------------------
 
+    def limit_unsent(self, count: int) -> None:
+        self._inner.limit_unsent(count)
+
     def send_eof(self) -> None:
         self._send_close(CloseCode.NORMAL)
 

@@ -76,7 +76,7 @@ class Lane:
     def unsent_bytes(self) -> int:
         """What was handed over and has not begun its way, because the path is not that fast."""
         waits = self._departs_at - self.path.now()
-        return min(self._flying_bytes, max(0, int(waits * (self.path.bandwidth or 0))))
+        return min(self._flying_bytes, max(0, round(waits * (self.path.bandwidth or 0))))
 
     @property
     def has_room(self) -> bool:

@@ -54,6 +54,43 @@ async def test_a_full_lane_takes_the_free_part_then_nothing(
     assert [a.try_send(b"123456"), a.try_send(b"123456"), a.try_send(b"1")] == [6, 4, 0]
 
 
+async def test_unsent_bytes_are_limited(autojump_clock: MockClock, pump: Pump) -> None:
+    a, _ = memory_pipe_pair(pump, MemoryNetwork(bandwidth=1000))
+    a.limit_unsent(100)
+    assert a.try_send(bytes(300)) == 100
+    await trio.sleep(0.06)
+    assert a.try_send(bytes(300)) == 60
+
+
+async def test_sender_wakes_when_half_of_the_unsent_has_left(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    a, _ = memory_pipe_pair(pump, MemoryNetwork(bandwidth=1000, latency=5.0))
+    woken: list[float] = []
+    a.limit_unsent(100)
+    a.start(lambda readable, writable: (woken.append(trio.current_time()), a.want(True, False)))
+    began = trio.current_time()
+    a.try_send(bytes(100))
+    a.want(readable=True, writable=True)
+    await trio.sleep(1)
+    assert [time - began for time in woken] == pytest.approx([0.05])
+
+
+async def test_unsent_bytes_wait_while_the_path_is_stalled(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    network = MemoryNetwork(bandwidth=1000)
+    a, _ = memory_pipe_pair(pump, network)
+    a.limit_unsent(100)
+    a.try_send(bytes(100))
+    network.stall("left", "right")
+    await trio.sleep(10)
+    assert a.try_send(b"x") == 0
+    network.unstall("left", "right")
+    await trio.sleep(0.06)
+    assert a.try_send(bytes(100)) == 60
+
+
 async def test_many_buffers_are_cut_where_the_space_ends(
     autojump_clock: MockClock, pump: Pump
 ) -> None:
