@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -16,7 +17,7 @@ from tunnelkit import limits
 from tunnelkit.addresses import Address, Destination, parse_destination
 from tunnelkit.auth import Identity
 from tunnelkit.carriers import Network
-from tunnelkit.endpoint import open_endpoint
+from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError, TunnelError
 from tunnelkit.events import Event, LinkFailed
 from tunnelkit.programs.carriers import add_carrier_flags, make_network
@@ -145,7 +146,10 @@ def make_flags() -> Flags:
 
 def _handled(*numbers: signal.Signals) -> list[signal.Signals]:
     """Leave out what whoever started the program wants to be ignored, as nohup does."""
-    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    chosen = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    # What follows the receiver is short, and no reason to die of a signal that ssh always sends.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return chosen
 
 
 async def _receive_signals(
@@ -181,35 +185,44 @@ class _Refusals:
 
 async def _serve(
     options: argparse.Namespace, identity: Identity, network: Network, destination: Destination
-) -> Ending:
-    async with (
-        open_endpoint(
+) -> Exit:
+    async with trio.open_nursery() as nursery:  # signals are received until the links are closed
+        async with open_endpoint(
             identity,
             options.keys,
             dial=options.link,
             grace_seconds=options.grace_seconds,
             network=network,
-        ) as endpoint,
-        trio.open_nursery() as nursery,
-    ):
-        call = Call(endpoint, destination, timeout=options.timeout)
-
-        def displaced(why: str) -> None:
-            text = f"another process runs as {endpoint.subject}: {why}"
-            advice = "to run several at once, mint the token with --caller"
-            call.stop(Ending(Exit.DISPLACED, f"{text}; {advice}"))
-
-        log_events(endpoint, displaced)
-        endpoint.events.add(_Refusals(call, options.link).listen)
-        await nursery.start(_receive_signals, call)
-        ending = await call.run(take_over(0), take_over(1))
-        if ending.exit is not Exit.OK:
-            # Whoever waits for this program need not wait for a peer that is not there.
-            with trio.move_on_after(STOP_SECONDS):
-                for session in list(endpoint.sessions.values()):
-                    await session.aclose()
+        ) as endpoint:
+            call = Call(endpoint, destination, timeout=options.timeout, tell=_say)
+            _listen(call, endpoint, options.link)
+            await nursery.start(_receive_signals, call)
+            ending = await call.run(take_over(0), take_over(1))
+            if ending.exit is not Exit.OK:
+                # Whoever waits for this program need not wait for a peer that is not there.
+                with trio.move_on_after(STOP_SECONDS):
+                    for session in list(endpoint.sessions.values()):
+                        await session.aclose()
         nursery.cancel_scope.cancel()
-    return ending
+    return ending.exit
+
+
+def _listen(call: Call, endpoint: Endpoint, links: Iterable[Address]) -> None:
+    """Log what happens, and end the call where it makes no sense any more."""
+
+    def displaced(why: str) -> None:
+        text = f"another process runs as {endpoint.subject}: {why}"
+        advice = "to run several at once, mint the token with --caller"
+        call.stop(Ending(Exit.DISPLACED, f"{text}; {advice}"))
+
+    log_events(endpoint, displaced)
+    endpoint.events.add(_Refusals(call, links).listen)
+
+
+def _say(ending: Ending) -> None:
+    if ending.text:
+        with suppress(OSError):  # nobody reads stderr either
+            print(f"error: {ending.text}", file=sys.stderr, flush=True)
 
 
 def _check_descriptors() -> None:
@@ -222,7 +235,7 @@ def _check_descriptors() -> None:
             ) from None
 
 
-def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> Ending:
+def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> Exit:
     identity = load_identity(options)
     if options.peer is None and "@" not in options.destination:
         text = f"{options.destination!r} names no peer: write TARGET@PEER, or give --peer"
@@ -233,7 +246,7 @@ def _run(options: argparse.Namespace, environment: Mapping[str, str]) -> Ending:
         links = ", ".join(map(str, options.link))
         print(f"connect: the settings are right; it would open {destination}")
         print(f"  subject    {identity.subject}\n  links to   {links}")
-        return Ending(Exit.OK)
+        return Exit.OK
     _check_descriptors()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER_OBJECTS, 20, 50)
@@ -260,17 +273,16 @@ def main(
     arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
 ) -> int:
     """Run the program; return its exit status."""
+    variables = os.environ if environment is None else environment
     try:
-        variables = os.environ if environment is None else environment
         options = make_flags().parse(arguments, variables)
         configure_logging("human", "info" if options.verbose else options.log_level)
-        ending = _run(options, variables)
+        return _run(options, variables)
     except KeyboardInterrupt:
-        ending = Ending(Exit.CUT_SHORT)
+        return Exit.CUT_SHORT
     except Exception as error:
         ending = _explain(_innermost(error))
-    if ending.text:
-        print(f"error: {ending.text}", file=sys.stderr)
+    _say(ending)
     return ending.exit
 
 

@@ -11,6 +11,8 @@ What the end was is decided in `ending_of`, from the states in which the two sid
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
 from typing import Final
 
@@ -105,14 +107,27 @@ def ending_of(destination: Destination, core: StreamCore, pipe: DescriptorPipe) 
 
 
 class Call:
-    """One call of an endpoint; `run` it once, in a task of its own."""
+    """One call of an endpoint; `run` it once, in a task of its own.
 
-    def __init__(self, endpoint: Endpoint, destination: Destination, *, timeout: float) -> None:
+    Args:
+        timeout: how long to wait for the peer, and then for its answer, seconds.
+        tell: called with the ending before the reader of stdout can see it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        destination: Destination,
+        *,
+        timeout: float,
+        tell: Callable[[Ending], None] = lambda ending: None,
+    ) -> None:
         self.endpoint = endpoint
         self.destination = destination
         self.timeout = timeout
         self.is_open = False
         """Whether the session was open once: from then on it looks after itself."""
+        self._tell = tell
         self._scope = trio.CancelScope()
         self._stopped: Ending | None = None
         self._hung_up = False
@@ -141,8 +156,16 @@ class Call:
                 try:
                     ending = await self._run(pipe)
                 finally:
-                    pipe.close()
-                    nursery.cancel_scope.cancel()
+                    ending = self._final(ending)
+                    self._tell(ending)
+                    pipe.release()
+                with suppress(PipeBroken):
+                    await pipe.wait_written()
+                nursery.cancel_scope.cancel()
+        return ending
+
+    def _final(self, ending: Ending) -> Ending:
+        """Return the ending as the user shall hear of it."""
         if self._stopped is not None:
             return self._stopped
         return attrs.evolve(ending, text="") if self._hung_up else ending
@@ -192,10 +215,9 @@ class Call:
 
     async def _finish(self, session: Session, core: StreamCore, pipe: DescriptorPipe) -> Ending:
         """Both directions are over: wait until nothing is under way any more."""
-        try:
-            await pipe.wait_written()
-        except PipeBroken:
-            return ending_of(self.destination, core, pipe)
+        if not pipe.is_held:
+            with suppress(PipeBroken):
+                await pipe.wait_written()
         ending = ending_of(self.destination, core, pipe)
         if ending.exit is Exit.OK:
             try:

@@ -1,5 +1,9 @@
 """Stdin and stdout as one pipe of the pump, whatever they are (`sides` tells them apart).
 
+A reset cannot be seen on a descriptor, only an end of file, and whoever reads stdout may act on
+that at once: ssh ends and sends SIGHUP.  So where bytes are missing, stdout stays open until
+`release`, and there is time to say what happened.
+
 The pipe owns its descriptors.  `take_over` leaves /dev/null in the place of stdin or stdout, so
 that the end of the sending direction is an end of file for the reader at that very moment.
 """
@@ -50,6 +54,8 @@ class DescriptorPipe(Pipe):
         self.broken: str | None = None
         self.is_deserted = False
         """Whether the pipe broke because whoever was at its other side has gone."""
+        self.is_held = False
+        """Whether stdout stays open until `release`, because bytes are missing."""
         self._source = open_source(stdin, pump, nursery)
         self._sink = open_sink(stdout, pump, nursery)
 
@@ -62,6 +68,7 @@ class DescriptorPipe(Pipe):
         self._sink.want(writable)
 
     def _fail(self, name: str, error: OSError) -> PipeBroken:
+        self.is_held = True
         if self.broken is None:
             self.broken = f"{name}: {(error.strerror or str(error)).lower()}"
             self.is_deserted = isinstance(error, BrokenPipeError | ConnectionResetError)
@@ -103,11 +110,18 @@ class DescriptorPipe(Pipe):
 
     def close(self) -> None:
         self._source.close()
-        self._sink.close()
+        if not self.is_held:
+            self._sink.close()
 
     def reset(self) -> None:
-        """The same as `close`: only an exit status can say that bytes are missing."""
-        self.close()
+        """Let nobody take what was written for the whole: `release` follows."""
+        self.is_held = True
+        self._source.close()
+
+    def release(self) -> None:
+        """Close both directions, whatever has happened."""
+        self._source.close()
+        self._sink.close()
 
     async def wait_written(self) -> None:
         """Wait until all that was taken is written and stdout is closed.

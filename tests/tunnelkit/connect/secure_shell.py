@@ -14,7 +14,10 @@ from pathlib import Path
 
 import trio
 
-from tests.examples.started import LAPTOP, Program, Programs, environment
+from tests.examples.started import LAPTOP, Credentials, Program, Programs, environment
+from tunnelkit.addresses import Address
+from tunnelkit.auth import Identity, KeyRing
+from tunnelkit.devbox import open_devbox
 
 CALLER = "user/bob"
 PRIVILEGE_SEPARATION = Path("/run/sshd")
@@ -52,7 +55,6 @@ class SecureShell:
     folder: Path
     programs: Programs
     broker: Program
-    identity: list[str]
 
     @property
     def link(self) -> str:
@@ -103,13 +105,21 @@ async def start_secure_shell(
     nursery.start_soon(trio.serve_listeners, partial(_serve_one, folder), listeners)
     broker = await programs.broker()
     link = broker.ready["links"][0]
-    await programs.devbox("--link", link, "--target", f"ssh=127.0.0.1:{port}")
+    target = Address("tcp", "127.0.0.1", port)
+    nursery.start_soon(_run_devbox, programs.credentials, link, target)
     identity = programs.credentials.identity(CALLER, is_caller=True)
     proxy = [sys.executable, "-m", "tunnelkit.connect", *identity, "--link", link]
     text = shlex.join([*proxy, f"ssh@{LAPTOP}"])
     made = _CLIENT.format(folder=folder, user=getpass.getuser(), proxy=text.replace("%", "%%"))
     (folder / "client.conf").write_text(made)
-    return SecureShell(folder, programs, broker, identity)
+    return SecureShell(folder, programs, broker)
+
+
+async def _run_devbox(credentials: Credentials, link: str, target: Address) -> None:
+    laptop = Identity.issue(credentials.issuer, LAPTOP, peers=["*"], targets=[])
+    ring = KeyRing.load(credentials.ring)
+    async with open_devbox(laptop, ring, targets={"ssh": target}, dial=[link]):
+        await trio.sleep_forever()
 
 
 def _configure_server(folder: Path) -> None:

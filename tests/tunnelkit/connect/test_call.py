@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,15 @@ class Running:
     stdout: trio.lowlevel.FdStream
     ended: trio.Event
     ending: Ending | None = None
+    was_seen: bool | None = None
+    """Whether the reader of stdout could see the end before it was told."""
+
+    def told(self, ending: Ending) -> None:
+        if self.stdout.fileno() < 0:
+            return
+        poller = select.poll()
+        poller.register(self.stdout.fileno(), select.POLLIN)
+        self.was_seen = any(mask & select.POLLHUP for _, mask in poller.poll(0))
 
     async def wait(self) -> Ending:
         await self.ended.wait()
@@ -61,7 +71,7 @@ async def calling(
         nursery.start_soon(pair.bob.serve, serve)
         await trio.testing.wait_all_tasks_blocked()
         (inner_in, outer_in), (outer_out, inner_out) = os.pipe(), os.pipe()
-        call = Call(pair.alice, destination, timeout=timeout)
+        call = Call(pair.alice, destination, timeout=timeout, tell=lambda e: running.told(e))
         ends = trio.lowlevel.FdStream(outer_in), trio.lowlevel.FdStream(outer_out)
         running = Running(call, *ends, trio.Event())
 
@@ -131,6 +141,15 @@ async def test_reset_is_no_clean_end() -> None:
     assert ending.exit is Exit.RESET
     assert "the disk is full [connection-reset]" in ending.text
     assert str(BOB) in ending.text
+
+
+async def test_reset_is_told_before_the_reader_sees_an_end() -> None:
+    async def break_off(stream: Stream) -> None:
+        stream.reset()
+
+    async with calling(break_off) as (running, _):
+        await running.wait()
+    assert running.was_seen is False
 
 
 async def test_far_side_that_stops_reading_is_told() -> None:

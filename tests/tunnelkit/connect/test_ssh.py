@@ -77,10 +77,18 @@ async def test_transfer_outlives_the_broker(shell: SecureShell, tmp_path: Path) 
             env=environment(),
         )
         assert process.stdout is not None  # asked for above
-        received = await process.stdout.receive_some(MIB)
+        received = bytearray(await process.stdout.receive_some(MIB))
         await shell.restart_broker()  # nobody reads meanwhile, so it cannot be through
         async for data_part in process.stdout:
             received += data_part
         status = await process.wait()
     assert (status, (tmp_path / "log").read_bytes()) == (0, b"")
     assert hashlib.sha256(received).digest() == hashlib.sha256(data).digest()
+
+
+async def test_ssh_user_reads_why_there_is_no_connection(shell: SecureShell) -> None:
+    settings = shell.folder / "client.conf"
+    settings.write_text(settings.read_text().replace("ssh@devbox", "nothing@devbox"))
+    done = await shell.run(*shell.command, "box", "true")
+    assert done.returncode == 255
+    assert b"serves no target 'nothing' [unknown-target]" in done.stderr
