@@ -191,7 +191,7 @@ class Exit:
         hosts = {own.host for own in self._own_addresses() if own.port == port}
         if str(ip) in hosts:
             return True
-        return bool(hosts & {"0.0.0.0", "::"}) and _is_local(ip)
+        return bool(hosts & {"0.0.0.0", "::"}) and is_local(ip)
 
     async def _look_up(self, opening: _Opening, address: Address, target: HostPort | None) -> None:
         """Look an address up, and connect; *target* is what the peer asked for by address."""
@@ -296,7 +296,7 @@ def _is_numeric(address: Address) -> bool:
     return True
 
 
-def _is_local(ip: IPAddress) -> bool:
+def is_local(ip: IPAddress) -> bool:
     """Whether an address is one of this machine: only those can be bound to."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     try:
