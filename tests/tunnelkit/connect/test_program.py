@@ -29,6 +29,8 @@ class Stage:
 
     credentials: Credentials
     link: str
+    direct: str
+    """Where the devbox itself listens for links."""
     port: int
     """Where the devbox finds what it serves as ``echo``."""
 
@@ -55,8 +57,11 @@ async def stage(credentials: Credentials, nursery: trio.Nursery) -> AsyncGenerat
     async with open_broker(ring, listen=["tcp://127.0.0.1:0"]) as broker:
         link = broker.listeners[0].address
         allow = ["127.0.0.1:*"]
-        async with open_devbox(laptop, ring, targets=targets, allow=allow, dial=[link]):
-            yield Stage(credentials, str(link), port)
+        async with open_devbox(
+            laptop, ring, targets=targets, allow=allow, dial=[link], listen=["tcp://127.0.0.1:0"]
+        ) as devbox:
+            direct = devbox.endpoint.listeners[0].address
+            yield Stage(credentials, str(link), str(direct), port)
 
 
 async def start(*arguments: str) -> trio.Process:
@@ -126,7 +131,10 @@ async def test_verbose_tells_of_links(stage: Stage) -> None:
     assert "link to a broker" in talk.errors
 
 
-async def test_callers_do_not_displace_each_other(stage: Stage) -> None:
+@pytest.mark.parametrize("way", ["broker", "direct"])
+async def test_callers_do_not_displace_each_other(stage: Stage, way: str) -> None:
+    if way == "direct":
+        stage.link = stage.direct
     flags = stage.flags()
     first, second = await start("echo", *flags), await start("echo", *flags)
     assert (await say(first, b"1"), await say(second, b"2")) == (b"1", b"2")
