@@ -140,7 +140,8 @@ class Stream(trio.abc.HalfCloseableStream):
     def _offer(self, view: memoryview) -> None:
         self._pump.enter()
         try:
-            self._unsent = view[self._core.offer(view) :]
+            # A view of its own: a frame may keep it for longer than *view* lives.
+            self._unsent = view[self._core.offer(view[:]) :]
         finally:
             self._pump.leave()
 
