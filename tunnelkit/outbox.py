@@ -8,7 +8,8 @@ waits, a cancelled user cannot leave half a frame behind.
 How much may be on its way into the pipe follows the *drain rate*, which is measured whenever the
 link was filled up again at once: from full to full, the bytes between are what the pipe took.  On a
 slow link frames and the cork are small, and the system is told to keep little that it has not yet
-sent, so that a small frame does not wait behind a large one.
+sent, so that a small frame does not wait behind a large one.  Where the pipe ran dry meanwhile,
+this program came too late to keep it full: the link is faster than that, and more is kept in it.
 
 `Outbox` is the `Outlet` of the sessions that are attached over its link.
 """
@@ -50,6 +51,9 @@ MOST_UNSENT_BYTES: Final = 1024 * 1024
 SAMPLE_SECONDS: Final = 0.002
 """The rate is measured over at least this time, seconds."""
 
+PROBE: Final = 1.25
+"""The rate is taken for so many times what it was, where the pipe ran dry."""
+
 SMOOTHING: Final = 4
 """A sample moves the rate by one in so many parts of the difference."""
 
@@ -72,6 +76,7 @@ class Outbox(ABC):
         self._full_at = 0.0
         self._full_bytes = 0
         self._is_draining = False
+        self._ran_dry = False
         self._cork: list[Buffer] = []
         self._cork_bytes = 0
         self._backlog: deque[Buffer] = deque()
@@ -191,6 +196,8 @@ class Outbox(ABC):
     def drain(self) -> None:
         """The pipe is writable: write the backlog, then let the users go on."""
         backlog = self._backlog
+        if self.pipe.is_dry():
+            self._ran_dry = True
         while backlog:
             try:
                 sent = self.pipe.try_send_many(list(backlog))
@@ -227,11 +234,14 @@ class Outbox(ABC):
             if seconds < SAMPLE_SECONDS:
                 return  # the sample goes on
             self._measured((self.bytes_out - self._full_bytes) / seconds)
-        self._full_at, self._full_bytes = now, self.bytes_out
+        self._full_at, self._full_bytes, self._ran_dry = now, self.bytes_out, False
 
     def _measured(self, rate: float) -> None:
         before = self.drain_rate
-        self.drain_rate = before + (rate - before) / SMOOTHING if before else rate
+        if self._ran_dry:
+            self.drain_rate = max(before, rate) * PROBE
+        else:
+            self.drain_rate = before + (rate - before) / SMOOTHING if before else rate
         self._size_frames(int(self.drain_rate * FRAME_SECONDS))
         unsent = max(LEAST_FRAME_BYTES, int(self.drain_rate * UNSENT_SECONDS))
         if unsent > MOST_UNSENT_BYTES:

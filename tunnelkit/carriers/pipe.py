@@ -83,11 +83,15 @@ class Pipe(ABC):
             PipeBroken: the carrier is gone; there was no clean end.
         """
 
-    def limit_unsent(self, count: int) -> None:
+    def limit_unsent(self, count: int) -> None:  # noqa: B027 # doing nothing is right for some
         """Take no more bytes while *count* of them have not left; 0: whatever the system holds.
 
         A hint, for links.  What a carrier cannot limit it leaves as it is.
         """
+
+    def is_dry(self) -> bool:
+        """Say whether all that was taken is on its way; False where that cannot be known."""
+        return False
 
     @abstractmethod
     def check(self) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import ipaddress
 import logging
 import os
 import socket
 import stat
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +62,8 @@ _SCHEMES: Final = ("tcp", *_TLS_SCHEMES, *_BELOW_WEBSOCKET)
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
 _NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_COUNT_UNSENT: Final = 0x894B if sys.platform == "linux" else None  # SIOCOUTQNSD
+_NO_COUNT: Final = bytes(4)
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -139,6 +143,14 @@ class SocketPipe(Pipe):
         if _NOTSENT_LOWAT is not None and self._sock.family != socket.AF_UNIX:
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, count)
+
+    def is_dry(self) -> bool:
+        if _COUNT_UNSENT is None or self._sock.family == socket.AF_UNIX:
+            return False
+        try:
+            return fcntl.ioctl(self._sock.fileno(), _COUNT_UNSENT, _NO_COUNT) == _NO_COUNT
+        except OSError:
+            return False
 
     def check(self) -> None:
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -317,6 +317,9 @@ class TlsPipe(Pipe):
     def limit_unsent(self, count: int) -> None:
         self._inner.limit_unsent(count)
 
+    def is_dry(self) -> bool:
+        return self._inner.is_dry()
+
     def send_eof(self) -> None:
         if self._eof_sent or self._closed or self.broken is not None or not self.is_established:
             return

@@ -347,6 +347,9 @@ class WebSocketPipe(Pipe):
     def limit_unsent(self, count: int) -> None:
         self._inner.limit_unsent(count)
 
+    def is_dry(self) -> bool:
+        return self._inner.is_dry()
+
     def send_eof(self) -> None:
         self._send_close(CloseCode.NORMAL)
 

@@ -68,7 +68,12 @@ async def test_sender_wakes_when_half_of_the_unsent_has_left(
     a, _ = memory_pipe_pair(pump, MemoryNetwork(bandwidth=1000, latency=5.0))
     woken: list[float] = []
     a.limit_unsent(100)
-    a.start(lambda readable, writable: (woken.append(trio.current_time()), a.want(True, False)))
+
+    def ready(readable: bool, writable: bool) -> None:
+        woken.append(trio.current_time())
+        a.want(readable=True, writable=False)
+
+    a.start(ready)
     began = trio.current_time()
     a.try_send(bytes(100))
     a.want(readable=True, writable=True)
