@@ -24,7 +24,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"handshake", "proofs", "renewal", "outbox", "liveness"},
         {"link"},
         {"session", "stream", "attaching"},
-        {"dialer", "splice"},
+        {"dialer", "splice", "telling"},
         {"roster", "host"},
         {"endpoint"},
         {"keeping"},

@@ -44,25 +44,16 @@ from .errors import (
     RemoteProtocolError,
     SessionError,
 )
-from .events import (
-    Event,
-    LinkFailed,
-    PeerArrived,
-    PeerLeft,
-    SessionEnded,
-    SessionMoved,
-    SessionOpen,
-    SessionResumed,
-    SessionSuspended,
-)
+from .events import Event
 from .handshake import Accepting, Dialing
-from .host import TELL_EVERY_SECONDS, LinkHost, facts_of, links_snapshot
+from .host import TELL_EVERY_SECONDS, LinkHost
 from .link import Link
 from .pump import Pump, acquire_pump, release_pump
 from .roster import Roster
 from .services import open_service_nursery
 from .session import Session
 from .stream import Stream
+from .telling import snapshot_of
 from .wire.frames import FrameType, Role, Value, decode_fields
 from .wire.states import LinkState
 from .wire.stream import StreamCore
@@ -229,8 +220,8 @@ class Endpoint(LinkHost[Link]):
         elif self.dial_errors.get(address) != str(error):
             where = "" if str(address) in str(error) else f"{address}: "
             _log.warning("%s%s; trying again", where, error)
-        if not error.was_up and self.dial_errors.get(address) != str(error):
-            self._tell_failed(address, error)
+        if self.dial_errors.get(address) != str(error):
+            self.tell.link_failed(address, error, will_retry=not is_final(error))
         self.dial_errors[address] = str(error)
 
     # --- links ------------------------------------------------------------------------------
@@ -251,7 +242,7 @@ class Endpoint(LinkHost[Link]):
         if is_direct:
             self._replace_links(link, is_caller=is_caller)
         address = self.roster.add(link, peer.instance, is_direct=is_direct)
-        self.tell_up(link)
+        self.tell.link_up(link)
         if address is not None:
             self.dial_errors.pop(address, None)
         if is_direct and not is_caller:
@@ -282,12 +273,13 @@ class Endpoint(LinkHost[Link]):
         peers = self.roster.present(link)
         self.roster.remove(link)
         self.forget_link(link)
-        self.tell_down(link, error, will_retry=link.is_dialer and not is_final(error))
+        will_retry = link.is_dialer and not self.is_closed and not is_final(error)
+        self.tell.link_down(link, error, will_retry=will_retry)
         for subject in peers:
-            self._tell_left(link, subject)
+            self.tell.peer_left(link, subject)
 
     def health_changed(self, link: Link) -> None:
-        self.tell_health(link)
+        self.tell.link_health(link)
         self._place_all()
 
     def stray_frame(
@@ -387,7 +379,7 @@ class Endpoint(LinkHost[Link]):
             self._arrived(link, subject, instance)
         elif self.roster.instance_of(link, subject) == instance:
             self.roster.left(link, subject, instance)
-            self._tell_left(link, subject)
+            self.tell.peer_left(link, subject)
         self._place_all()
 
     def _receive_revocations(self, link: Link, values: Mapping[str, Value]) -> None:
@@ -412,7 +404,7 @@ class Endpoint(LinkHost[Link]):
         if code in (ErrorCode.DISPLACED, ErrorCode.TOKEN_REVOKED):
             link.close(LinkRefused(code, text))
         else:
-            self.tell_leaving(link, values)
+            self.tell.link_leaving(link, values)
             self._place_all()
 
     # --- tokens -----------------------------------------------------------------------------
@@ -489,15 +481,14 @@ class Endpoint(LinkHost[Link]):
         """A session is established."""
         if session.link is not None:
             session.peer_instance = self.roster.instance_of(session.link, session.peer)
-            self._tell_open(session, session.link)
+            self.tell.session_open(session, session.link)
 
     def _arrived(self, link: Link, subject: str, instance: bytes) -> None:
         """A peer can be reached; if it is a new process, the sessions with the old one end."""
         is_news = self.roster.instance_of(link, subject) != instance
         is_new_process = self.roster.arrived(link, subject, instance)
-        if is_news and self.events.is_heard:
-            shown = instance.hex()[:8]
-            self.events.tell(PeerArrived(peer=subject, instance=shown, link=facts_of(link)))
+        if is_news:
+            self.tell.peer_arrived(link, subject, instance)
         if not is_new_process:
             return
         for session in list(self.sessions.values()):
@@ -512,10 +503,7 @@ class Endpoint(LinkHost[Link]):
             self._asked_for[origin] -= 1
             if not self._asked_for[origin]:
                 del self._asked_for[origin]
-        error = session.ended
-        if self.events.is_heard and error is not None:
-            facts = session.facts
-            self.events.tell(SessionEnded(session=facts, code=error.code, why=error.text))
+        self.tell.session_ended(session)
 
     def stream_offered(self, session: Session, stream: StreamCore) -> None:
         """Check what the peer may open, then let `on_stream` decide."""
@@ -533,68 +521,12 @@ class Endpoint(LinkHost[Link]):
     # --- events -----------------------------------------------------------------------------
 
     def snapshot(self) -> list[Event]:
-        events = links_snapshot(self.links)
-        for link in self.links:
-            facts = facts_of(link)
-            for subject, instance in self.roster.present(link).items():
-                shown = instance.hex()[:8]
-                events.append(PeerArrived(peer=subject, instance=shown, link=facts))
-        events += [LinkFailed(address=str(a), why=why) for a, why in self.dial_errors.items()]
-        for session in self.sessions.values():
-            if session.is_suspended:
-                events.append(SessionSuspended(session=session.facts, why=session.last_reason))
-            elif session.open_on is not None:
-                events.append(SessionOpen(session=session.facts, link=session.open_on))
-        return events
-
-    def _tell_failed(self, address: Address, error: LinkError) -> None:
-        code = error.code if isinstance(error, LinkRefused) else 0
-        will_retry = not is_final(error)
-        if self.events.is_heard:
-            self.events.tell(
-                LinkFailed(address=str(address), why=str(error), code=code, will_retry=will_retry)
-            )
-
-    def _tell_left(self, link: Link, subject: str) -> None:
-        if self.events.is_heard:
-            self.events.tell(PeerLeft(peer=subject, link=facts_of(link)))
+        links = {link: self.roster.present(link) for link in self.links}
+        return snapshot_of(links, self.dial_errors, self.sessions.values())
 
     def session_suspended(self, session: Session) -> None:
         """A session that was open has no link."""
-        if self.events.is_heard:
-            self.events.tell(SessionSuspended(session=session.facts, why=session.last_reason))
-
-    def _tell_open(self, session: Session, link: Link) -> None:
-        """A session is open: for the first time, again, or somewhere else."""
-        source, was_suspended, paused_at = session.opened_on(facts_of(link))
-        if not self.events.is_heard:
-            return
-        facts, target = session.facts, facts_of(link)
-        pause = trio.current_time() - paused_at if paused_at is not None else 0.0
-        replayed = session.core.replay_bytes
-        if source is None:
-            self.events.tell(SessionOpen(session=facts, link=target))
-        elif was_suspended or source.id == target.id:
-            self.events.tell(
-                SessionResumed(
-                    session=facts,
-                    link=target,
-                    pause_seconds=pause,
-                    replayed_bytes=replayed,
-                    resumed_count=session.resumed_count,
-                )
-            )
-        else:
-            self.events.tell(
-                SessionMoved(
-                    session=facts,
-                    source=source,
-                    link=target,
-                    why=session.moved_by,
-                    pause_seconds=pause,
-                    replayed_bytes=replayed,
-                )
-            )
+        self.tell.session_suspended(session)
 
     # --- end --------------------------------------------------------------------------------
 

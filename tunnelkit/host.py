@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -18,27 +18,17 @@ from . import limits
 from .addresses import Address
 from .auth import KeyRing, RevocationList, Trust
 from .carriers import Listener, Network, Pipe
-from .errors import AuthenticationError, ErrorCode, LinkError, LinkRefused, RemoteProtocolError
-from .events import (
-    Event,
-    EventHub,
-    LinkDown,
-    LinkFacts,
-    LinkLeaving,
-    LinkRecovered,
-    LinkSuspect,
-    LinkUp,
-    StrangersRefused,
-    Watcher,
-)
+from .errors import AuthenticationError, ErrorCode, LinkError, RemoteProtocolError
+from .events import Event, EventHub, StrangersRefused, Watcher
 from .handshake import Accepting, Dialing
-from .link import Health, Link, new_instance
+from .link import Link, new_instance
 from .pump import Pump
 from .renewal import renewed
+from .telling import Teller
 from .wire.frames import Value
 from .wire.states import LinkState
 
-__all__ = ["LinkHost", "facts_of", "links_snapshot"]
+__all__ = ["LinkHost"]
 
 TELL_EVERY_SECONDS: Final = 1.0
 """Strangers that fail are logged this often.  Stops: logs that a port scan fills."""
@@ -76,12 +66,13 @@ class LinkHost(ABC, Generic[L]):
         self.instance = new_instance()
         self.listeners: list[Listener] = []
         self.events = EventHub()
+        self.tell = Teller(self.events)
         self._ping_seconds = ping_seconds
         self._told_at = float("-inf")
         self._turned_away = 0
         self._closed: dict[L, trio.Event] = {}
         self._link_count = 0
-        self._is_closed = False
+        self.is_closed = False
 
     @abstractmethod
     def make_link(self, pipe: Pipe, handshake: Accepting | Dialing, ping_seconds: float) -> L:
@@ -233,7 +224,7 @@ class LinkHost(ABC, Generic[L]):
 
         Whoever watches is told of their end, and that it was the last.
         """
-        self._is_closed = True
+        self.is_closed = True
         self.stop_listening()
         for link in list(self._closed):
             link.close(LinkError("closed by this side"))
@@ -251,56 +242,3 @@ class LinkHost(ABC, Generic[L]):
     @abstractmethod
     def snapshot(self) -> list[Event]:
         """Return what there is now, as events."""
-
-    def tell_up(self, link: L) -> None:
-        """A link has come up."""
-        if self.events.is_heard:
-            self.events.tell(LinkUp(link=facts_of(link)))
-
-    def tell_health(self, link: L) -> None:
-        """A link became suspect, or recovered."""
-        if self.events.is_heard:
-            kind = LinkSuspect if link.health is Health.SUSPECT else LinkRecovered
-            self.events.tell(kind(link=facts_of(link)))
-
-    def tell_leaving(self, link: L, values: Mapping[str, Value]) -> None:
-        """The peer of a link said `go-away`."""
-        code, why = values["code"], str(values["text"])
-        assert isinstance(code, int)  # the field table says so
-        if self.events.is_heard:
-            self.events.tell(LinkLeaving(link=facts_of(link), code=code, why=why))
-
-    def tell_down(self, link: L, error: LinkError, *, will_retry: bool = False) -> None:
-        """A link is gone; nothing is said of one that never was up."""
-        if self.events.is_heard and error.was_up:
-            code = error.code if isinstance(error, LinkRefused) else 0
-            self.events.tell(
-                LinkDown(
-                    link=facts_of(link),
-                    why=str(error),
-                    code=code,
-                    will_retry=will_retry and not self._is_closed,
-                )
-            )
-
-
-def facts_of(link: Link) -> LinkFacts:
-    """Return what events tell of a link."""
-    peer = link.peer
-    return LinkFacts(
-        id=link.id,
-        address=link.pipe.description,
-        peer=peer.subject if peer is not None else "",
-        is_broker=peer is not None and peer.is_broker,
-        dialled=link.is_dialer,
-    )
-
-
-def links_snapshot(links: Iterable[Link]) -> list[Event]:
-    """Return that *links* are up, and which of them are suspect."""
-    events: list[Event] = []
-    for link in links:
-        events.append(LinkUp(link=facts_of(link)))
-        if link.health is Health.SUSPECT:
-            events.append(LinkSuspect(link=facts_of(link)))
-    return events

@@ -14,7 +14,7 @@ by an issuer on the ring, and an X25519 share, signed by the holder that the cap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -75,6 +75,21 @@ MOVE_TIMEOUT_SECONDS: Final = 10.0
 """How long the peer may take to follow to another link unless told otherwise, seconds."""
 
 
+_MOVED_BY: Final = {Role.INITIATOR: "failure", Role.RESPONDER: "peer"}
+"""Why a session leaves a link while it is open, where nobody gave a command."""
+
+
+class Before(NamedTuple):
+    """How a session was before streams could flow (again)."""
+
+    link: LinkFacts | None
+    """Where they flowed last; None: nowhere yet."""
+    was_suspended: bool
+    paused_at: float | None
+    """When they stopped, Trio's clock; None: they did not."""
+    moved_by: str
+
+
 class Session(Attaching):
     """One pairing of two endpoints; made by `Endpoint.open_session` or by the peer."""
 
@@ -90,7 +105,7 @@ class Session(Attaching):
         """The link over which streams could flow last; None before the session was open."""
         self.is_suspended = False
         """Whether the session was open, and waits for a link now."""
-        self.moved_by = "failure" if role is Role.INITIATOR else "peer"
+        self.moved_by = _MOVED_BY[role]
         """Why it leaves a link while it is open: what `SessionMoved` tells of the next move."""
         self._paused_at: float | None = None
         self._ack_timer: Timer | None = None
@@ -325,12 +340,11 @@ class Session(Attaching):
         if self._paused_at is None:
             self._paused_at = trio.current_time()
 
-    def opened_on(self, link: LinkFacts) -> tuple[LinkFacts | None, bool, float | None]:
-        """Streams flow over *link*; return where they did before, whether the session was
-        suspended since, and when they stopped (Trio's clock).
-        """
-        before = (self.open_on, self.is_suspended, self._paused_at)
+    def opened_on(self, link: LinkFacts) -> Before:
+        """Streams flow over *link*; return how it was before."""
+        before = Before(self.open_on, self.is_suspended, self._paused_at, self.moved_by)
         self.open_on, self.is_suspended, self._paused_at = link, False, None
+        self.moved_by = _MOVED_BY[self.role]
         return before
 
     def expiry(self) -> AuthenticationError | None:

@@ -24,9 +24,10 @@ from tunnelkit.carriers import SYSTEM_NETWORK, Network, Pipe
 from tunnelkit.errors import AuthenticationError, ErrorCode, LinkError, RemoteProtocolError
 from tunnelkit.events import Event
 from tunnelkit.handshake import Accepting, Dialing
-from tunnelkit.host import LinkHost, links_snapshot
+from tunnelkit.host import LinkHost
 from tunnelkit.link import Link
 from tunnelkit.pump import Pump, Timer, acquire_pump, release_pump
+from tunnelkit.telling import snapshot_of
 from tunnelkit.wire.frames import FrameType, Role, Value, decode_fields
 
 from .registry import Action, Attach, Close, Join, Limit, Registry, Send, Unjoin
@@ -109,7 +110,7 @@ class Broker(LinkHost[SwitchLink]):
         assert peer is not None  # a link that is up knows its peer
         assert peer.capability is not None  # the accepting side was shown a token
         self.links.add(link)
-        self.tell_up(link)
+        self.tell.link_up(link)
         self._do(self.registry.link_up(link, peer.capability, peer.instance))
         self._pass_on([link])
 
@@ -117,16 +118,15 @@ class Broker(LinkHost[SwitchLink]):
         assert isinstance(link, SwitchLink)  # `make_link` makes no other
         self.forget_link(link)
         self.links.discard(link)
-        self.tell_down(link, error)
+        self.tell.link_down(link, error)
         self._do(self.registry.link_down(link))
 
     def health_changed(self, link: Link) -> None:
         """Nothing to do but to tell: the endpoints notice by themselves."""
-        assert isinstance(link, SwitchLink)  # `make_link` makes no other
-        self.tell_health(link)
+        self.tell.link_health(link)
 
     def snapshot(self) -> list[Event]:
-        return links_snapshot(sorted(self.links, key=lambda link: link.id))
+        return snapshot_of({link: {} for link in sorted(self.links, key=lambda link: link.id)})
 
     def stray_frame(
         self, link: Link, kind: int, flags: int, session: int, payload: memoryview
@@ -145,8 +145,7 @@ class Broker(LinkHost[SwitchLink]):
                 assert isinstance(code, int)  # the field table says so
                 self._do(self.registry.detached(link, session, code, str(text)))
             case FrameType.GO_AWAY:
-                assert isinstance(link, SwitchLink)  # `make_link` makes no other
-                self.tell_leaving(link, values)
+                self.tell.link_leaving(link, values)
             case FrameType.RENEW:
                 self._receive_renew(link, values)
             case _:
