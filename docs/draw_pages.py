@@ -81,11 +81,16 @@ def flags_of(program: str) -> list[tuple[str, str, str]]:
     ]
 
 
+def _escaped(text: str) -> str:
+    """Return a text so that it shows as it is in a cell of a table."""
+    return re.sub(r"([|*])", r"\\\1", text)
+
+
 def _flag_tables() -> str:
     parts = []
     for program in PROGRAMS:
         rows = [
-            f"| `{f'{flag} {value}'.strip()}` | {meaning.replace('|', chr(92) + '|')} |"
+            f"| `{f'{flag} {value}'.strip()}` | {_escaped(meaning)} |"
             for flag, value, meaning in flags_of(program)
         ]
         rows = [row.replace("human|json`", "human\\|json`") for row in rows]
@@ -132,6 +137,7 @@ MODULES = (
     "tunnelkit.broker",
     "tunnelkit.sidecar",
     "tunnelkit.devbox",
+    "tunnelkit.outgoing",
     "tunnelkit.events",
     "tunnelkit.admin",
     "tunnelkit.programs",

@@ -71,7 +71,6 @@ def make_flags() -> Flags:
         "--port",
         port,
         metavar="NAME=LISTEN,TARGET",
-        required=True,
         repeat=True,
         help="listen on HOST:PORT in front of the local target HOST:PORT",
     )
@@ -104,6 +103,10 @@ def make_plan(options: argparse.Namespace) -> Plan:
         for name, i in wanted.items()
     }
     outgoing = outgoing_of(options)
+    if not ports and not outgoing.needs_peers:
+        raise ConfigurationError(
+            "there is nothing to do: give --port (or set TUNNELKIT_PORT), --target or --allow"
+        )
     if intercepts or outgoing.needs_peers:
         check_links(options)
 

@@ -71,7 +71,7 @@ class Cluster:
         """Start everything; *exit* and *doors* are flags of the sidecar and of the laptop."""
         self.broker = await self.programs.broker()
         link = ("--link", self.broker.ready["links"][0])
-        await self.programs.sidecar(*link, "--port", "x=127.0.0.1:0,127.0.0.1:9", *exit)
+        await self.programs.sidecar(*link, *(exit or ("--allow", "nothing:1")))
         admin = ("--admin", self.folder / "run" / "laptop.sock")
         self.laptop = await self.programs.devbox(*link, *admin, *doors)
         await self.laptop.wait_log(f"session with {SIDECAR} is open")

@@ -190,6 +190,12 @@ def test_endpoint_that_could_reach_nobody_is_refused(run: Run, credentials: Cred
     assert "neither --link nor --listen" in err
 
 
+def test_sidecar_without_anything_to_do_is_refused(run: Run, credentials: Credentials) -> None:
+    status, _, err = run(sidecar_proxy, [*credentials.identity(SIDECAR), "--link", LINK])
+    assert status == 2
+    assert "there is nothing to do: give --port" in err
+
+
 def test_error_tells_no_secret(run: Run, credentials: Credentials, tmp_path: Path) -> None:
     flags = credentials.identity(LAPTOP)
     secret = Path(flags[5]).read_text()
