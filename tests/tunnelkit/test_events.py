@@ -237,6 +237,20 @@ async def test_session_that_changes_links_without_a_pause_has_moved(
     assert ("one" in moved.source.address, "two" in moved.link.address) == (True, True)
 
 
+async def test_session_that_was_told_to_move_says_so_once(autojump_clock: MockClock) -> None:
+    world = World(network=MemoryNetwork(latency=0.01))
+    async with world.broker("one") as one, world.broker("two") as two:
+        async with world.endpoint("bob", dial=[one, two]) as bob:
+            async with world.endpoint("alice", dial=[one, two]) as alice:
+                session = await alice.open_session("bob")
+                await trio.sleep(1)
+                mine, theirs = heard_from(alice), heard_from(bob)
+                await session.move(alice.links[1])
+                await trio.sleep(1)
+    assert (only(SessionMoved, mine).why, only(SessionMoved, theirs).why) == ("command", "peer")
+    assert session.moved_by == "failure"
+
+
 async def test_end_of_a_session_has_code_and_reason(autojump_clock: MockClock) -> None:
     world = World()
     async with open_pair(world) as pair:
