@@ -207,7 +207,8 @@ class Door(ABC):
             self.counts["left"] += 1
         else:
             self.counts["refused"] += 1
-            self.tell(f"{stream.target}: {stream.answer_text} [{code_name(code)}]")
+            asked = "" if self.target else f"{stream.target}: "
+            self.tell(f"{asked}{stream.answer_text} [{code_name(code)}]")
 
     def fail(self, guest: Guest, code: int, text: str) -> None:
         """There will be no stream for this guest."""
@@ -256,8 +257,11 @@ class Door(ABC):
             self.listener = None
 
     def close(self) -> None:
-        """Reset everything that is open."""
+        """Reset everything that is open, and want no session any more."""
         self._stop_listening()
+        if self._look in self._keeper.listeners:
+            self._keeper.listeners.remove(self._look)
+            self._keeper.sources.remove(self._wanted_peers)
         self._session_waits.close()
         self._waiting.clear()
         for guest in list(self._guests):

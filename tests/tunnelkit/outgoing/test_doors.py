@@ -18,7 +18,7 @@ from tunnelkit.outgoing import Login, Socks
 from tunnelkit.outgoing.describe import door_status
 from tunnelkit.outgoing.door import SESSION_WAIT_SECONDS
 from tunnelkit.outgoing.specs import check_listen, parse_forward, parse_socks
-from tunnelkit.testing import no_leaks
+from tunnelkit.testing import cancel_at_each_step, no_leaks
 
 SOCKS = ("memory://dev:1=side",)
 HELLO = b"\x05\x01\x00"
@@ -198,6 +198,25 @@ async def test_peer_that_the_token_does_not_name_is_an_error(autojump_clock: Moc
     assert caught.group_contains(
         ConfigurationError, match="does not let it meet 'side'", depth=None
     )
+
+
+async def test_door_that_cannot_listen_wants_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        outgoing = stage.devbox.outgoing
+        with pytest.raises(ConfigurationError, match="in use"):
+            await outgoing.add_forward(parse_forward("memory://dev:1=web@other"))
+        assert len(outgoing.keeper.sources) == len(outgoing.doors) == 1
+
+
+async def test_cancelled_opening_of_a_door_leaves_nothing(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        outgoing = stage.devbox.outgoing
+
+        async def add() -> None:
+            await outgoing.add_forward(parse_forward("memory://dev:2=web@other"))
+
+        assert await cancel_at_each_step(add) > 0
+        assert len(outgoing.keeper.sources) == len(outgoing.doors) == 2
 
 
 # --- endings -------------------------------------------------------------------------------
