@@ -51,7 +51,7 @@ MOST_UNSENT_BYTES: Final = 1024 * 1024
 SAMPLE_SECONDS: Final = 0.002
 """The rate is measured over at least this time, seconds."""
 
-PROBE: Final = 1.25
+PROBE: Final = 1.5
 """The rate is taken for so many times what it was, where the pipe ran dry."""
 
 SMOOTHING: Final = 4

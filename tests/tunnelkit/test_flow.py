@@ -6,8 +6,8 @@ streams that always have something to send, and after ten round trips a stream t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -16,7 +16,8 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.pairs import Pair, World, echo, open_pair, open_streams
 from tunnelkit import limits
-from tunnelkit.stream import Stream
+from tunnelkit.errors import ErrorCode
+from tunnelkit.stream import Stream, StreamReset
 from tunnelkit.testing import MemoryNetwork
 
 ROUND_TRIPS = (0.001, 0.02, 0.06, 0.2)
@@ -40,13 +41,15 @@ class Course:
     received: int = 0
 
     async def send(self, stream: Stream) -> None:
-        while True:
-            await stream.send_all(BLOCK)
+        with suppress(StreamReset):
+            while True:
+                await stream.send_all(BLOCK)
 
     async def receive(self, stream: Stream) -> None:
-        while True:
-            count = len(await stream.receive_some(len(BLOCK)))
-            self.received += count
+        with suppress(StreamReset):
+            while True:
+                count = len(await stream.receive_some(len(BLOCK)))
+                self.received += count
 
     async def used(self, seconds: float) -> float:
         """Return the part of the path that is used during so many seconds."""
@@ -69,12 +72,23 @@ class Course:
             nursery.cancel_scope.cancel()
         return longest
 
-    def held(self) -> Iterator[int]:
-        """What is granted above the initial windows, stream by stream."""
-        for session in (self.pair.session, self.pair.peer_session):
-            for stream in session.core.streams.values():
-                credit = stream.window.granted - stream.window.consumed
-                yield max(0, credit - limits.INITIAL_STREAM_WINDOW_BYTES)
+    def held(self) -> int:
+        """What bob has granted above the initial windows, in all streams of all sessions."""
+        windows = [
+            stream.window
+            for session in self.pair.bob.sessions.values()
+            for stream in session.core.streams.values()
+        ]
+        credits = [window.granted - window.consumed for window in windows]
+        return sum(max(0, credit - limits.INITIAL_STREAM_WINDOW_BYTES) for credit in credits)
+
+    async def most_held(self, seconds: float) -> int:
+        """Return the most that bob has granted at any of many moments."""
+        most = 0
+        for _ in range(100):
+            await trio.sleep(seconds / 100)
+            most = max(most, self.held())
+        return most
 
 
 @asynccontextmanager
@@ -123,3 +137,36 @@ async def test_the_same_through_a_broker(
         await trio.sleep(WITHIN_TRIPS * round_trip)
         assert await course.used(max(round_trip, 0.1)) >= LEAST_PART
         assert await course.slowest_echo(3) <= 3 * round_trip + 2 * QUEUE_SECONDS
+
+
+BUDGET = 4 * limits.MIB
+
+
+@pytest.mark.parametrize("streams", [1, 8])
+async def test_windows_keep_within_the_budget(streams: int, autojump_clock: MockClock) -> None:
+    course_of = open_course(0.2, 1000, streams=streams, stream_budget_bytes=BUDGET)
+    async with course_of as course:
+        assert limits.MIB // 2 < await course.most_held(3.0) <= BUDGET // 2
+
+
+async def test_sessions_share_the_budget_of_the_endpoint(autojump_clock: MockClock) -> None:
+    async with open_course(0.1, 1000, stream_budget_bytes=BUDGET) as course:
+        await trio.sleep(1.0)
+        second = await course.pair.alice.open_session("bob")
+        near, far = await open_streams(second, course.pair.bob)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(course.send, near)
+            nursery.start_soon(course.receive, far)
+            assert await course.most_held(1.0) <= BUDGET
+            assert far._core.window.size > limits.INITIAL_STREAM_WINDOW_BYTES
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_session_that_is_over_gives_its_budgets_back(autojump_clock: MockClock) -> None:
+    async with open_course(0.1, 1000) as course:
+        await trio.sleep(1.5)
+        shared = [course.pair.alice.budgets.replay, course.pair.bob.budgets.streams]
+        assert all(budget.free_bytes < budget.total_bytes for budget in shared)
+        course.pair.session.end(ErrorCode.NONE, "over")
+        await trio.sleep(1)
+        assert all(budget.free_bytes == budget.total_bytes for budget in shared)

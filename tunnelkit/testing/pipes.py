@@ -68,7 +68,7 @@ class Lane:
         """How much the sender may hand over now."""
         used = self._flying_bytes + len(self.unread) + self._owed_bytes
         free = self.path.capacity_bytes - used
-        if self.unsent_limit:
+        if self.unsent_limit and self.path.bandwidth:
             free = min(free, self.unsent_limit - self.unsent_bytes)
         return max(0, free)
 
