@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,17 @@ from tunnelkit.admin import call_admin
 
 MIB = 1 << 20
 SIZE = 32 * MIB
+
+PYTHON_CLIENT = """\
+import socks, sys
+host, _, port = sys.argv[1].rpartition(":")
+client = socks.socksocket()
+client.set_proxy(socks.SOCKS5, host, int(port), rdns=True)
+client.connect(("localhost", int(sys.argv[2])))
+client.sendall(b"GET /price HTTP/1.0\\r\\n\\r\\n")
+while data := client.recv(4096):
+    sys.stdout.buffer.write(data)
+"""
 
 
 async def output_of(*command: str, check: bool = True, text: bytes = b"") -> bytes:
@@ -170,12 +182,14 @@ async def test_download_survives_the_broker(cluster: Cluster, tmp_path: Path, ki
 
 
 @pytest.mark.needs_program("curl", "nginx")
-async def test_curl_through_socks(cluster: Cluster, tmp_path: Path) -> None:
+async def test_curl_and_python_through_socks(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "price").write_text("42\n")
     async with web_server(tmp_path) as port:
         await cluster.start(["--allow", "localhost:*"], ["--socks", f"127.0.0.1:0={SIDECAR}"])
         curl = ["curl", "-s", "--socks5-hostname", cluster.door("socks")]
         assert await output_of(*curl, f"http://localhost:{port}/price") == b"42\n"
+        by_python = (sys.executable, "-c", PYTHON_CLIENT, cluster.door("socks"), str(port))
+        assert (await output_of(*by_python)).endswith(b"42\n")
         refused = await output_of(*curl, "-S", f"http://127.0.0.2:{port}/", check=False)
     assert b"(2)" in refused  # "connection not allowed by ruleset", in curl's words
 
