@@ -25,6 +25,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"link"},
         {"session", "stream", "attaching"},
         {"dialer", "splice", "telling"},
+        {"direct"},
         {"roster", "host"},
         {"endpoint"},
         {"keeping"},

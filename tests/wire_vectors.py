@@ -84,9 +84,11 @@ EXAMPLES: dict[str, dict[str, Value]] = {
     "reset": {"direction": 3, "code": 17, "text": "broken pipe"},
     "session-close": {"code": 0, "text": ""},
     "session-renew": {"token": b"a.b.c", "signature": SIGNATURE},
+    "addresses": {"addresses": "tcp://10.0.0.7:7070 wss://[fd00::7]:443/tunnel"},
     "ack": {"received": 1 << 53},
     "window": {"credit": 131_072},
 }
+OF_THE_SESSION = ("session-open", "session-close", "session-renew", "addresses", "ack")
 NUMBERED = {"attach": 3, "attached": 3, "detached": 2, "limit": 2}
 
 
@@ -125,7 +127,7 @@ def usual_header(name: str) -> dict[str, int]:
     frame = FRAMES[name]
     if frame.scope == "hop":
         return {"session": NUMBERED.get(name, 0)}
-    stream = 0 if name in ("session-open", "session-close", "session-renew", "ack") else 5
+    stream = 0 if name in OF_THE_SESSION else 5
     return {"session": 3, "stream": stream, "sequence": 42 if frame.is_sequenced else 0}
 
 

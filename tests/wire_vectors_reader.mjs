@@ -38,6 +38,7 @@ const SCHEMA = {
   0x27: "reset direction:u8 code:u16 text:text",
   0x28: "session-close code:u16 text:text",
   0x29: "session-renew token:bytes signature:b64",
+  0x2a: "addresses addresses:text",
   0x40: "ack received:u64",
   0x41: "window credit:u64",
 };

@@ -35,6 +35,7 @@ from .attaching import Leg
 from .auth import Identity, KeyRing, Trust, may_open
 from .carriers import SYSTEM_NETWORK, Network, Pipe, connect
 from .dialer import REFUSED_DELAY_SECONDS, is_final, keep_link, next_delay
+from .direct import DirectDialer, NetworkList, encode_addresses
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -81,6 +82,8 @@ class Endpoint(LinkHost[Link]):
         grace_seconds: float,
         session_window_bytes: int,
         budgets: Budgets,
+        advertise: Iterable[Address],
+        direct: NetworkList,
         ping_seconds: float,
         clock: Callable[[], float],
     ) -> None:
@@ -97,6 +100,9 @@ class Endpoint(LinkHost[Link]):
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
         self._is_placing = False
+        self.advertised = encode_addresses(advertise)
+        """Where peers can dial this endpoint directly, as they are told."""
+        self.direct = DirectDialer(nursery, self, direct)
         self._renewed = trio.Event()
         self._told_list_at = float("-inf")
 
@@ -185,18 +191,31 @@ class Endpoint(LinkHost[Link]):
     def dial(self, address: Address) -> None:
         """Keep a link to *address* up from now on."""
         self.roster.prefer(address)
-        self._nursery.start_soon(keep_link, address, self._hold_link, self._report)
+        self._nursery.start_soon(keep_link, address, self.hold_link, self._report)
 
     def peers(self) -> set[str]:
         """Return the subjects that can be reached now."""
         return self.roster.peers()
 
-    async def _hold_link(self, address: Address) -> LinkError:
+    async def hold_link(self, address: Address) -> LinkError:
+        """Make a link to *address*, wait until it has ended, and return why.
+
+        Raises:
+            LinkError: it could not be made.
+        Cancellation: keeps; a link that was made stays up.
+        """
         while (twin := self._twin(address)) is not None:
             await self.wait_link_closed(twin)
         await self._wait_for_token(address)
         pipe = await connect(self.network.for_links, address, self.pump)
         return await self.wait_link_closed(self.begin_link(pipe, address))
+
+    def leave_link(self, address: Address) -> None:
+        """Close the link that was dialled at *address*, if there is one."""
+        for link in list(self.links):
+            if self.roster.address_of(link) == address:
+                error = LinkError(f"the link to {address} is not needed any more")
+                link.close_after_flush(error)
 
     async def _wait_for_token(self, address: Address) -> None:
         """There is no sense in showing an expired token: wait for a newer one."""
@@ -237,6 +256,9 @@ class Endpoint(LinkHost[Link]):
     def link_up(self, link: Link) -> None:
         peer = link.peer
         assert peer is not None  # a link that is up knows its peer
+        if self.direct.is_stranger(self.roster.address_of(link), peer.subject, peer.instance):
+            link.close(LinkError(f"another process answers at {link.pipe.description}"))
+            return
         is_direct = not peer.is_broker
         is_caller = peer.capability is not None and peer.capability.is_caller
         if is_direct:
@@ -495,6 +517,10 @@ class Endpoint(LinkHost[Link]):
             if session.peer == subject and session.peer_instance not in (None, instance):
                 session.end(ErrorCode.STATE_LOST, f"{subject} was started anew")
 
+    def peer_named_addresses(self, session: Session, text: str) -> None:
+        """The peer of *session* accepts direct links at these addresses."""
+        self.direct.learn(session.peer, session.peer_instance, text)
+
     def session_ended(self, session: Session) -> None:
         """A session is over."""
         self.sessions.pop(session.session_id, None)
@@ -503,6 +529,8 @@ class Endpoint(LinkHost[Link]):
             self._asked_for[origin] -= 1
             if not self._asked_for[origin]:
                 del self._asked_for[origin]
+        if all(other.peer != session.peer for other in self.sessions.values()):
+            self.direct.forget(session.peer)
         self.tell.session_ended(session)
 
     def stream_offered(self, session: Session, stream: StreamCore) -> None:
@@ -568,6 +596,8 @@ async def open_endpoint(
     *,
     dial: Iterable[Address | str] = (),
     listen: Iterable[Address | str] = (),
+    advertise: Iterable[Address | str] = (),
+    direct: Iterable[str] = (),
     network: Network = SYSTEM_NETWORK,
     grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
     session_window_bytes: int = limits.DEFAULT_SESSION_WINDOW_BYTES,
@@ -583,6 +613,9 @@ async def open_endpoint(
         ring: the issuers whose tokens it accepts, alone or with what was revoked.
         dial: addresses of brokers and peers to keep links to, in order of preference.
         listen: addresses on which to accept links.
+        advertise: where peers are told that they can dial this endpoint directly; numeric hosts.
+        direct: networks (``10.0.0.0/8``) whose addresses are dialled when a peer names them; a
+            session moves to such a link while it is up.  None by default.
         network: where carriers come from.
         grace_seconds: how long a session waits for a lost peer.
         session_window_bytes: unacknowledged bytes that a session keeps for replay without asking.
@@ -596,6 +629,7 @@ async def open_endpoint(
     """
     wanted = [parse_address(a) if isinstance(a, str) else a for a in dial]
     offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
+    known = [parse_address(a) if isinstance(a, str) else a for a in advertise]
     pump = acquire_pump()
     try:
         async with open_service_nursery() as nursery:
@@ -610,6 +644,8 @@ async def open_endpoint(
                 budgets=Budgets(
                     WindowBudget(stream_budget_bytes), WindowBudget(replay_budget_bytes)
                 ),
+                advertise=known,
+                direct=NetworkList(direct),
                 ping_seconds=ping_seconds,
                 clock=clock,
             )

@@ -70,6 +70,10 @@ class Roster(Generic[L]):
             self._leads_to[address] = instance
         return address
 
+    def address_of(self, link: L) -> Address | None:
+        """Return where *link* was dialled; None for one that was accepted."""
+        return self._addresses.get(link)
+
     def remove(self, link: L) -> None:
         """*link* is gone, or never came up."""
         if link in self.links:

@@ -50,6 +50,7 @@ class Home(Protocol):
     clock: Callable[[], float]
     grace_seconds: float
     session_window_bytes: int
+    advertised: str
     budgets: Budgets
 
     def place_soon(self, session: Session) -> None:
@@ -60,6 +61,9 @@ class Home(Protocol):
 
     def session_opened(self, session: Session) -> None:
         """*session* is open: established, or attached again."""
+
+    def peer_named_addresses(self, session: Session, text: str) -> None:
+        """The peer of *session* accepts direct links at these addresses."""
 
     def session_suspended(self, session: Session) -> None:
         """*session* was open, and has no link now."""
@@ -393,8 +397,13 @@ class Session(Attaching):
             self._send_session_open()
         self.core.establish()
         self.renew()
+        if self.endpoint.advertised:
+            self.core.send_addresses(self.endpoint.advertised)
         self.endpoint.session_opened(self)
         self._notify()
+
+    def peer_named_addresses(self, text: str) -> None:
+        self.endpoint.peer_named_addresses(self, text)
 
     def peer_renewed(self, values: Mapping[str, Value]) -> None:
         try:

@@ -156,22 +156,20 @@ async def test_attach_twice_with_one_number(autojump_clock: MockClock) -> None:
         assert "attach with session number 1" in str(peer.received(FrameType.GO_AWAY)[0]["text"])
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        encode_frame(
-            FrameType.INVITE, encode_fields(FrameType.INVITE, session_id=bytes(16), peer="alice")
-        ),
-        encode_frame(
-            FrameType.PRESENCE,
-            encode_fields(FrameType.PRESENCE, subject="alice", instance=bytes(16), present=1),
-        ),
-    ],
-    ids=["invite", "presence"],
-)
-async def test_what_only_a_broker_may_say(frame: bytes, autojump_clock: MockClock) -> None:
+async def test_an_invite_of_a_stranger_moves_nothing(autojump_clock: MockClock) -> None:
+    async with intruder() as (peer, pair):
+        (session_id,) = pair.bob.sessions
+        values = encode_fields(FrameType.INVITE, session_id=session_id, peer="alice")
+        peer.send(encode_frame(FrameType.INVITE, values))
+        await settle()
+        assert peer.received(FrameType.ATTACH) == []
+        assert pair.session.moved_count == 0
+
+
+async def test_only_a_broker_tells_of_presence(autojump_clock: MockClock) -> None:
     async with intruder() as (peer, _):
-        peer.send(frame)
+        values = encode_fields(FrameType.PRESENCE, subject="alice", instance=bytes(16), present=1)
+        peer.send(encode_frame(FrameType.PRESENCE, values))
         await settle()
         assert "from a peer that is no broker" in str(peer.received(FrameType.GO_AWAY)[0]["text"])
 

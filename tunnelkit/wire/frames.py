@@ -99,6 +99,7 @@ class FrameType(IntEnum):
     RESET = 0x27
     SESSION_CLOSE = 0x28
     SESSION_RENEW = 0x29
+    ADDRESSES = 0x2A
     ACK = 0x40
     WINDOW = 0x41
 
@@ -112,7 +113,7 @@ ATTACH_FRAMES: Final = frozenset(
 """Hop frames whose header names a session."""
 
 OPTIONAL_FRAMES: Final = frozenset(
-    {FrameType.REVOCATIONS, FrameType.RENEW, FrameType.SESSION_RENEW}
+    {FrameType.REVOCATIONS, FrameType.RENEW, FrameType.SESSION_RENEW, FrameType.ADDRESSES}
 )
 """Frames that are sent with the flag *optional*: a peer that does not know them does without."""
 
@@ -234,6 +235,7 @@ FIELDS: Final[Mapping[FrameType, tuple[tuple[str, str], ...]]] = {
     FrameType.RESET: (("direction", "u8"), ("code", "u16"), ("text", "text")),
     FrameType.SESSION_CLOSE: (("code", "u16"), ("text", "text")),
     FrameType.SESSION_RENEW: (("token", "bytes"), ("signature", "b64")),
+    FrameType.ADDRESSES: (("addresses", "text"),),
     FrameType.ACK: (("received", "u64"),),
     FrameType.WINDOW: (("credit", "u64"),),
 }

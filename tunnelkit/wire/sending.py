@@ -23,7 +23,7 @@ from typing import Final, Protocol, TypeAlias
 from tunnelkit import limits
 from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError, SessionError
 
-from .frames import HEADER, SESSION_FIELD, FrameType
+from .frames import HEADER, OPTIONAL_FRAMES, SEQUENCED_FRAMES, SESSION_FIELD, FrameType
 from .replay import ReplayWindow
 from .states import ATTACHMENT, Attachment, Half, Input
 from .stream import Buffer, StreamCore
@@ -33,7 +33,9 @@ __all__ = ["Outlet", "Sender"]
 
 _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
-_RENEW: Final = int(FrameType.SESSION_RENEW)
+_OPTIONAL: Final = int(min(SEQUENCED_FRAMES & OPTIONAL_FRAMES))
+"""From this type on, a peer may not know a sequenced frame."""
+
 _U64: Final = Struct("!Q")
 _KEEP: Final = limits.KEEP_BY_REFERENCE_BYTES
 _LEAST_DATA: Final = 4096
@@ -380,7 +382,7 @@ class Sender:
     def _write(self, frame_type: int, stream_id: int, payload: Buffer) -> None:
         """Give the frame its number, keep it, and write it."""
         size = len(payload)
-        optional = frame_type == _RENEW  # the only sequenced frame that a peer may not know
+        optional = frame_type >= _OPTIONAL
         first = _PACK(frame_type, optional, 0, self.number, stream_id, size, self._next_sequence)
         second: Buffer | None = None
         if size < _KEEP:

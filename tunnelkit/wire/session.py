@@ -57,6 +57,9 @@ class SessionOwner(Protocol):
     def peer_renewed(self, values: Mapping[str, Value]) -> None:
         """The peer shows a newer token: check it, and `end` the session if it is not right."""
 
+    def peer_named_addresses(self, text: str) -> None:
+        """The peer accepts direct links at these addresses."""
+
     def stream_offered(self, stream: StreamCore) -> None:
         """The peer opens a stream: set its sink, then accept or refuse it, now or later."""
 
@@ -174,6 +177,11 @@ class SessionCore(Sender):
         payload = encode_fields(FrameType.SESSION_RENEW, token=token, signature=signature)
         self.send_control(FrameType.SESSION_RENEW, 0, payload)
 
+    def send_addresses(self, text: str) -> None:
+        """Tell the peer where this endpoint accepts direct links."""
+        payload = encode_fields(FrameType.ADDRESSES, addresses=text)
+        self.send_control(FrameType.ADDRESSES, 0, payload)
+
     def send_close(self, code: int, text: str) -> None:
         """Tell the peer that the session is over once it has received all before this."""
         payload = encode_fields(FrameType.SESSION_CLOSE, code=code, text=text[:200])
@@ -272,6 +280,8 @@ class SessionCore(Sender):
                 self.owner.peer_opened(values)
             case FrameType.SESSION_RENEW:
                 self.owner.peer_renewed(values)
+            case FrameType.ADDRESSES:
+                self.owner.peer_named_addresses(str(values["addresses"]))
             case FrameType.SESSION_CLOSE:
                 self._close_by_peer(_int(values["code"]), str(values["text"]))
             case _:

@@ -63,6 +63,7 @@ _UP_FRAMES: Final = (
     FrameType.RESET,
     FrameType.SESSION_CLOSE,
     FrameType.SESSION_RENEW,
+    FrameType.ADDRESSES,
     FrameType.ACK,
     FrameType.WINDOW,
 )

@@ -101,6 +101,9 @@ class FakeOwner:
         self.over: tuple[int, str] | None = None
         self.times_all_acknowledged = 0
 
+    def peer_named_addresses(self, text: str) -> None:
+        pass
+
     def peer_renewed(self, values: Mapping[str, Value]) -> None:
         pass
 

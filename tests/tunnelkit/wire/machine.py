@@ -274,6 +274,9 @@ class Endpoint:
 
     # --- called by the core -----------------------------------------------------------------
 
+    def peer_named_addresses(self, text: str) -> None:
+        pass
+
     def peer_renewed(self, values: Mapping[str, Value]) -> None:
         pass
 

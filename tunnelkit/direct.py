@@ -1,0 +1,165 @@
+"""Direct links: from one end of a session to the other, past the brokers, where that is possible.
+
+How it works.  An endpoint that accepts links can tell the peers of its sessions where
+(`advertise`).  The addresses travel inside of the session, so that only its peer reads them.  The
+peer dials those that lie in the networks that its own settings allow (`NetworkList`), as long as it
+has a session with the one who named them.  When such a link is up the session moves to it, and when
+it is lost or suspect it moves back to a broker, with its streams open (`tunnelkit.attaching`).
+
+An address that a peer names is not to be trusted: without the list it could make this process knock
+at any door of its network.  So the list is empty by default, and only numeric addresses count: what
+a name stands for can change between the check and the connect.  Whoever answers must be the process
+that the session is with; another one is left before it can say anything about it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import trio
+
+from .addresses import Address, parse_address
+from .dialer import keep_link
+from .errors import ConfigurationError, LinkError
+
+__all__ = ["DirectDialer", "NetworkList", "decode_addresses", "encode_addresses"]
+
+_log = logging.getLogger(__name__)
+
+MAX_DIRECT_ADDRESSES: Final = 4
+"""Addresses of one peer that are tried.  Stops: a peer that uses others to knock at many doors."""
+
+_DIALLED: Final = frozenset({"tcp", "tls", "ws", "wss", "memory"})
+
+
+def encode_addresses(addresses: Iterable[Address]) -> str:
+    """Return addresses as the text of an `addresses` frame (docs/wire-protocol.md §8.4)."""
+    return " ".join(str(address) for address in addresses)
+
+
+def decode_addresses(text: str) -> list[Address]:
+    """Return the addresses in the text of an `addresses` frame; what is no address is left out."""
+    found = []
+    for word in text.split(" "):
+        try:
+            address = parse_address(word)
+        except ConfigurationError:
+            continue
+        if address.scheme in _DIALLED and address not in found:
+            found.append(address)
+    return found
+
+
+class NetworkList:
+    """Networks whose addresses a peer may name; the empty list allows none.
+
+    Args:
+        networks: such as ``10.0.0.0/8``, ``fd00::/8``, or one address.
+
+    Raises:
+        ConfigurationError: one is no network.
+    """
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = [_network(text) for text in networks]
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self._networks)) or "none"
+
+    def allows(self, address: Address) -> bool:
+        """Whether *address* is numeric and lies in one of the networks."""
+        try:
+            host = ipaddress.ip_address(address.host)
+        except ValueError:
+            return False
+        if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+            host = host.ipv4_mapped
+        return any(host in network for network in self._networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{text!r} is no network: {error}; write it as 10.0.0.0/8 or fd00::/8"
+        ) from None
+
+
+class _Holder(Protocol):
+    """Who makes links; `Endpoint`."""
+
+    async def hold_link(self, address: Address) -> LinkError:
+        """Make a link, wait until it has ended, and return why."""
+
+    def leave_link(self, address: Address) -> None:
+        """Close the link that was dialled at *address*, if there is one."""
+
+
+class DirectDialer:
+    """Keeps direct links to the peers of sessions.
+
+    Args:
+        nursery: where the dialling tasks live.
+        networks: where peers may lie.
+    """
+
+    def __init__(self, nursery: trio.Nursery, holder: _Holder, networks: NetworkList) -> None:
+        self.networks = networks
+        self._nursery = nursery
+        self._holder = holder
+        self._expected: dict[Address, tuple[str, bytes | None]] = {}
+        self._scopes: dict[str, dict[Address, trio.CancelScope]] = {}
+        self.failing: dict[Address, str] = {}
+        """Why there is no link to an address that a peer named."""
+
+    def learn(self, peer: str, instance: bytes | None, text: str) -> None:
+        """*peer*, now this process, says that it accepts links at the addresses in *text*."""
+        named = [a for a in decode_addresses(text) if self.networks.allows(a)]
+        wanted = named[:MAX_DIRECT_ADDRESSES]
+        scopes = self._scopes.setdefault(peer, {})
+        for address in [address for address in scopes if address not in wanted]:
+            self._stop(scopes, address)
+        for address in wanted:
+            known = self._expected.get(address)
+            if known is not None and known[0] != peer:
+                continue  # whoever was first is there, or nobody
+            self._expected[address] = (peer, instance)
+            if address not in scopes:
+                scopes[address] = trio.CancelScope()
+                self._nursery.start_soon(self._dial, address, scopes[address])
+
+    def forget(self, peer: str) -> None:
+        """There is no session with *peer* any more."""
+        scopes = self._scopes.pop(peer, {})
+        for address in list(scopes):
+            self._stop(scopes, address)
+
+    def _stop(self, scopes: dict[Address, trio.CancelScope], address: Address) -> None:
+        scopes.pop(address).cancel()
+        self._holder.leave_link(address)
+        self._expected.pop(address, None)
+        self.failing.pop(address, None)
+
+    async def _dial(self, address: Address, scope: trio.CancelScope) -> None:
+        with scope:
+            await keep_link(address, self._holder.hold_link, self._report)
+
+    def _report(self, address: Address, error: LinkError) -> None:
+        if self.failing.get(address) != str(error):
+            self.failing[address] = str(error)
+            _log.info("no direct link to %s for now: %s", address, error)
+
+    def is_stranger(self, address: Address | None, subject: str, instance: bytes) -> bool:
+        """Whether another process answered at *address* than the peer who named it."""
+        if address is None or address not in self._expected:
+            return False
+        self.failing.pop(address, None)
+        expected = self._expected[address]
+        return expected[0] != subject or expected[1] not in (None, instance)
