@@ -129,7 +129,7 @@ async def test_small_writes_do_not_grow_frames(autojump_clock: MockClock, pump: 
     far.close()
 
 
-@pytest.mark.parametrize("pause", [0.02, 0.05])
+@pytest.mark.parametrize("pause", [0.01, 0.03])
 async def test_a_program_that_comes_too_late_keeps_more_in_the_pipe(
     pause: float, autojump_clock: MockClock, pump: Pump
 ) -> None:
