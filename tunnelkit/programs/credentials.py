@@ -20,6 +20,7 @@ from tunnelkit.auth.files import read_file, write_secret_file
 from tunnelkit.endpoint import Endpoint
 from tunnelkit.errors import AuthenticationError, ConfigurationError
 from tunnelkit.host import LinkHost
+from tunnelkit.pump import Timer
 
 from .flags import Flags, load_identity
 
@@ -47,6 +48,7 @@ class Credentials:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._host: LinkHost[Any] | None = None  # of whatever links
+        self._stale_timer: Timer | None = None
         self.trust = self._with_list(Trust(options.keys))
         self._identity = load_identity(options) if hasattr(options, "token") else None
 
@@ -69,6 +71,7 @@ class Credentials:
         """Have *host* believe what is read from now on, and write down what it learns."""
         self._host = host
         host.on_learned = self._learned
+        self._tell_when_stale(host)
 
     def reload(self) -> None:
         """Read all files again."""
@@ -93,6 +96,7 @@ class Credentials:
         ring = KeyRing.load(self._options.keys.source)
         self.trust = self._with_list(Trust(ring, host.trust.revocations))
         host.set_trust(self.trust)
+        self._tell_when_stale(host)
         found = self.trust.revocations
         entries = len(found.revoked) if found is not None else 0
         return f"{len(ring)} issuers are believed, {entries} entries are revoked"
@@ -114,7 +118,6 @@ class Credentials:
             trust = trust.with_revocations(text, time.time())
         except AuthenticationError as error:
             raise ConfigurationError(f"revocation list {path}: {error.text}") from None
-        _warn_if_stale(trust)
         return trust
 
     def _learned(self, found: RevocationList) -> None:
@@ -122,6 +125,8 @@ class Credentials:
         _log.info(
             "a revocation list is in force: %d entries, serial %d", len(found.revoked), found.serial
         )
+        if self._host is not None:
+            self._tell_when_stale(self._host)
         path = self._options.revoked
         if path is None:
             _log.info("it is forgotten at a restart: give --revoked FILE to keep it")
@@ -130,6 +135,15 @@ class Credentials:
             write_secret_file(path, found.text.encode() + b"\n", force=True)
         except ConfigurationError as error:
             _log.error("the revocation list is in force, but not kept: %s", error)
+
+    def _tell_when_stale(self, host: LinkHost[Any]) -> None:
+        """Warn of a list that was not renewed in time, now or when that is so."""
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        found = host.trust.revocations
+        if found is not None:
+            left = max(found.expires_at - time.time(), 0.0)
+            self._stale_timer = host.pump.call_later(left, lambda: _warn_of_stale(found))
 
     @staticmethod
     def _try(what: str, read: Callable[[], str]) -> None:
@@ -141,11 +155,9 @@ class Credentials:
             _log.info("%s are reloaded: %s", what, result)
 
 
-def _warn_if_stale(trust: Trust) -> None:
-    found = trust.revocations
-    if found is not None and found.is_stale(time.time()):
-        _log.warning(
-            "the revocation list of serial %d is stale: it stays in force; sign a newer one with "
-            "`python -m tunnelkit.auth revoke`",
-            found.serial,
-        )
+def _warn_of_stale(found: RevocationList) -> None:
+    _log.warning(
+        "the revocation list of serial %d is stale: it stays in force; sign a newer one with "
+        "`python -m tunnelkit.auth revoke`",
+        found.serial,
+    )
