@@ -266,6 +266,8 @@ class Endpoint:
         self.is_closing = False
         self.cap = limits.DEFAULT_SESSION_WINDOW_BYTES
         self.highest_cap = 0
+        self.left: tuple[Outlet, int] | None = None
+        """The attachment before, as long as it may still deliver."""
         self._last_number = 1000 * role
 
     @property
@@ -343,11 +345,28 @@ class Endpoint:
                 proof_kind=0,
                 proof=b"",
                 generation=self.core.generation,
-                received=self._report(),
+                received=self.report(),
             )
             outlet.wire.put(encode_frame(FrameType.ATTACH, place, session=self._last_number))
 
-    def _report(self) -> int:
+    def move(
+        self, outlet: Outlet, number: int, generation: int, received: int, *, hold: bool
+    ) -> None:
+        """Go on over *outlet*, where the peer is as well."""
+        core = self.core
+        core.check_peer(generation, received)
+        assert isinstance(core.outlet, Outlet)
+        self.left = core.outlet, core.number
+        self.highest_cap = max(self.highest_cap, self.cap)
+        core.moved(outlet, number, generation, received, self.cap, hold=hold)
+
+    def leave(self) -> None:
+        """Wait no longer for what went out before the last move."""
+        self.left = None
+        if self.core.is_held:
+            self.core.release()
+
+    def report(self) -> int:
         """Say how far this side has received; a stale side says what it said before.
 
         An older number is allowed: it costs the peer a longer replay, and nothing else.
@@ -371,6 +390,9 @@ class Endpoint:
         """Take one frame from the link whose other direction is *outlet*."""
         if kind == FrameType.ATTACH:
             self._answer_attach(outlet, session, _fields(kind, payload))
+        elif self.left == (outlet, session):
+            if kind >= FrameType.SESSION_OPEN:
+                self.core.receive(kind, flags, stream, sequence, payload)
         elif self.core.outlet is not outlet or self.core.number != session:
             pass  # the rest of an attachment that was replaced
         elif kind == FrameType.ATTACHED:
@@ -387,7 +409,7 @@ class Endpoint:
             return
         self.core.check_peer(fields["generation"], fields["received"])
         self.core.attach(outlet, session)
-        mine = self.core.generation, self._report()
+        mine = self.core.generation, self.report()
         outlet.wire.put(attached_frame(session, *mine, self.cap))
         self._attached(fields["generation"], fields["received"], self.cap)
 
@@ -533,7 +555,35 @@ class World:
         self.ends = Endpoint(Role.INITIATOR, **sizes[0]), Endpoint(Role.RESPONDER, **sizes[1])
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
         self.net: DirectNet | BrokerNet = DirectNet(self.ends)
+        self.net_before: DirectNet | BrokerNet | None = None
+        """What both have moved away from; it may still deliver."""
         self.now = 0.0
+
+    @property
+    def wires(self) -> list[Wire]:
+        """All that may still deliver."""
+        before = self.net_before.wires if self.net_before is not None else []
+        return [*self.net.wires, *before]
+
+    def move(self, holds: tuple[bool, bool]) -> None:
+        """Let both sides go to a new link, if they are attached, while the one before delivers."""
+        if any(end.core.attachment is not Attachment.ATTACHED for end in self.ends):
+            return
+        self.lose_before()
+        self.net_before, self.net = self.net, DirectNet(self.ends)
+        told = [(end.core.take_generation(), end.report()) for end in self.ends]
+        for side, end in enumerate(self.ends):
+            number = 5000 + told[0][0]
+            end.move(self.net.outlets[side], number, *told[1 - side], hold=holds[side])
+
+    def lose_before(self) -> None:
+        """Lose what is under way on the link before the last move."""
+        if self.net_before is not None:
+            for side in (0, 1):
+                self.net_before.lose(side)
+            self.net_before = None
+            for end in self.ends:
+                end.leave()
 
     @property
     def taps(self) -> list[Tap]:
@@ -549,6 +599,7 @@ class World:
 
     def heal(self) -> None:
         """Lose whatever there is, and attach both sides over a sound new link."""
+        self.lose_before()
         self.net = DirectNet(self.ends)
         for end in self.ends:
             end.is_stale = False
@@ -565,9 +616,12 @@ class World:
                 end.core.resume()
                 end.fire_timer()
                 self.flush(side, 0.01)
-            wires = [wire for wire in self.net.wires if wire.size]
+            wires = [wire for wire in self.wires if wire.size]
             for wire in wires:
                 wire.run(wire.size)
-            if not wires and not any(outlet.wants_state for outlet in self.net.outlets):
+            if not wires and any(end.core.is_held for end in self.ends):
+                for end in self.ends:
+                    end.leave()
+            elif not wires and not any(outlet.wants_state for outlet in self.net.outlets):
                 return
         raise AssertionError("the two sides never come to rest")

@@ -82,6 +82,9 @@ class SessionMachine(RuleBasedStateMachine):
     def _has_taps(self) -> bool:
         return bool(self.world.taps)
 
+    def _are_attached(self) -> bool:
+        return all(end.core.attachment is Attachment.ATTACHED for end in self.world.ends)
+
     def _is_usable(self, side: int) -> bool:
         end = self.world.ends[side]
         return not (end.is_over or end.is_closing)
@@ -154,17 +157,17 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, count=counts)
     def deliver(self, pick: int, count: int) -> None:
-        wires = self.world.net.wires
+        wires = self.world.wires
         wires[pick % len(wires)].run(count)
 
-    @rule(rounds=st.integers(1, 4))
-    def run_for(self, rounds: int) -> None:
-        """Let links and timers do their work for a while."""
+    @rule(rounds=st.integers(1, 4), is_late=st.booleans())
+    def run_for(self, rounds: int, is_late: bool = False) -> None:
+        """Let links and timers do their work for a while; *is_late*: what was left stands still."""
         for _ in range(rounds):
             for side in (0, 1):
                 self.world.ends[side].fire_timer()
                 self.world.flush(side, 0.01)
-            for wire in self.world.net.wires:
+            for wire in self.world.net.wires if is_late else reversed(self.world.wires):
                 wire.run(wire.size)
 
     @rule(side=sides, seconds=st.sampled_from((0.0, 0.01, 1.0)))
@@ -212,6 +215,7 @@ class SessionMachine(RuleBasedStateMachine):
         rooms: tuple[int, int],
     ) -> None:
         """Lose what there is, and attach over something new."""
+        self.world.lose_before()
         for side in (0, 1):
             self.world.net.lose(side)
         self.world.net = kind(self.world.ends)
@@ -220,6 +224,33 @@ class SessionMachine(RuleBasedStateMachine):
             outlet.room = room
         for side in order:
             self.world.net.attach(side)
+
+    @precondition(_are_attached)
+    @rule(
+        pick=picks, count=counts, holds=st.tuples(mostly, mostly), cap=caps, is_stale=st.booleans()
+    )
+    def write_and_move(
+        self, pick: int, count: int, holds: tuple[bool, bool], cap: int, is_stale: bool
+    ) -> None:
+        """Both sides go to another link; the one before may still deliver what was written."""
+        if self.world.taps:
+            self._tap(pick).write(NOISE[:count])
+        for end in self.world.ends:
+            end.cap, end.is_stale = cap, is_stale
+        self.world.move(holds)
+
+    @precondition(lambda self: self.world.net_before is not None)
+    @rule()
+    def lose_before(self) -> None:
+        """The link that both have left is lost, with what is on it."""
+        self.world.lose_before()
+
+    @precondition(lambda self: any(end.core.is_held for end in self.world.ends))
+    @rule(side=sides)
+    def release(self, side: int) -> None:
+        """One side waits no longer for what it left, although it may still arrive."""
+        if self.world.ends[side].core.is_held:
+            self.world.ends[side].core.release()
 
     @rule(side=sides, is_stale=st.booleans())
     def attach(self, side: int, is_stale: bool) -> None:
@@ -370,14 +401,18 @@ def _no_ack(core: SessionCore, outlet: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "broken"),
-    [("_replay", _no_replay), ("_is_duplicate", _no_duplicates), ("_write_ack", _no_ack)],
+    [
+        ("_replay", _no_replay),
+        ("_is_duplicate", _no_duplicates),
+        ("_write_ack", _no_ack),
+    ],
 )
 def test_session_machine_fails_without(
     name: str, broken: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SessionCore, name, broken)
     settings = hypothesis.settings(
-        max_examples=200,
+        max_examples=300,
         stateful_step_count=30,
         derandomize=True,
         database=None,
