@@ -22,6 +22,7 @@ from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
     check_links,
+    endpoint_options,
 )
 from tunnelkit.programs.outgoing import add_outgoing_flags, outgoing_of
 
@@ -63,10 +64,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             identity,
             credentials.trust,
             **outgoing.arguments,
-            dial=options.link,
-            listen=options.listen,
-            grace_seconds=options.grace_seconds,
-            network=network,
+            **endpoint_options(options, network),
         ) as devbox:
             log_events(devbox.endpoint, running.displaced)
             credentials.keep(devbox.endpoint)
@@ -84,6 +82,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         **credentials.summary,
         "links to": options.link,
         "listen": options.listen,
+        "direct": [*options.advertise, *options.direct],
         **outgoing.summary,
     }
     return Plan(serve, summary, credentials.reload_with(reload_of(network)))

@@ -21,6 +21,7 @@ from tunnelkit.programs.flags import (
     add_endpoint_flags,
     add_identity_flags,
     check_links,
+    endpoint_options,
     existing_name,
     host_port,
     named,
@@ -116,10 +117,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             credentials.trust,
             ports=ports.values(),
             **outgoing.arguments,
-            dial=options.link,
-            listen=options.listen,
-            grace_seconds=options.grace_seconds,
-            network=network,
+            **endpoint_options(options, network),
         ) as sidecar:
             log_events(sidecar.endpoint, running.displaced)
             credentials.keep(sidecar.endpoint)
@@ -139,6 +137,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
         **credentials.summary,
         "links to": options.link,
         "listen": options.listen,
+        "direct": [*options.advertise, *options.direct],
         "ports": [f"{spec.name}: {spec.listen} before {spec.target}" for spec in ports.values()],
         "intercepts": [f"{name} by {i.peer} as {i.target}" for name, i in intercepts.items()],
         **outgoing.summary,

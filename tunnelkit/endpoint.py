@@ -26,6 +26,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypedDict
 
 import trio
 
@@ -60,12 +61,26 @@ from .wire.states import LinkState
 from .wire.stream import StreamCore
 from .wire.windows import Budgets, WindowBudget
 
-__all__ = ["Endpoint", "open_endpoint"]
+__all__ = ["Endpoint", "EndpointOptions", "open_endpoint"]
 
 _log = logging.getLogger(__name__)
 
 OPEN_SESSION_TIMEOUT_SECONDS = 10.0
 """How long `open_session` waits for the peer unless told otherwise, seconds."""
+
+
+class EndpointOptions(TypedDict, total=False):
+    """What `open_endpoint` takes beside identity and ring, for those who hand it through."""
+
+    dial: Iterable[Address | str]
+    listen: Iterable[Address | str]
+    advertise: Iterable[Address | str]
+    direct: Iterable[str]
+    network: Network
+    grace_seconds: float
+    session_window_bytes: int
+    ping_seconds: float
+    clock: Callable[[], float]
 
 
 class Endpoint(LinkHost[Link]):
@@ -163,6 +178,38 @@ class Endpoint(LinkHost[Link]):
         self.sessions[session.session_id] = session
         self.place_soon(session)
         return session
+
+    async def move(self, peer: str, address: Address | str) -> int:
+        """Move the sessions with *peer* to another link, while their streams are open.
+
+        They stay there until that link is lost or suspect.
+
+        Args:
+            address: where the link was dialled, or where it comes from, as status shows it.
+
+        Returns:
+            How many sessions are on that link now.
+
+        Raises:
+            ConfigurationError: there is no such link, or no session with *peer*.
+            SessionError: as `Session.move`.
+        Cancellation: keeps; sessions may move all the same.
+        """
+        links = [
+            link
+            for link in self.links
+            if str(address) in (str(self.roster.address_of(link)), link.pipe.description)
+        ]
+        sessions = [session for session in self.sessions.values() if session.peer == peer]
+        if not links:
+            found = ", ".join(link.pipe.description for link in self.links) or "none"
+            raise ConfigurationError(f"there is no link to {address}; the links are: {found}")
+        if not sessions:
+            found = ", ".join(sorted({s.peer for s in self.sessions.values()})) or "none"
+            raise ConfigurationError(f"there is no session with {peer}; there are: {found}")
+        for session in sessions:
+            await session.move(links[0])
+        return len(sessions)
 
     async def serve(self, handler: Callable[[Stream], Awaitable[object]]) -> None:
         """Accept incoming streams until cancelled; *handler* runs in a task of its own for each.
@@ -485,6 +532,8 @@ class Endpoint(LinkHost[Link]):
             if not session.is_resting:
                 link = self._choose(session)
                 if link is not None and link is not session.aim:
+                    if self.roster.is_direct(link) and session.link in self.links:
+                        session.moved_by = "direct"
                     session.go_to(link)
         for link in list(self.links):
             if link.is_dialer and link.state is LinkState.LEAVING and not link.users:

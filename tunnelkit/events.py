@@ -315,7 +315,8 @@ class SessionMoved(Event):
     link: LinkFacts
     """Where it is now."""
     why: str
-    """``failure``: the old link is not good any more; ``command``; ``peer``: the peer moved it."""
+    """``failure``: the old link is not good any more; ``direct``: a direct link is up;
+    ``command``; ``peer``: the peer moved it."""
     pause_seconds: float = 0.0
     replayed_bytes: int = 0
 

@@ -70,6 +70,10 @@ class Roster(Generic[L]):
             self._leads_to[address] = instance
         return address
 
+    def is_direct(self, link: L) -> bool:
+        """Say whether *link* leads to a peer itself."""
+        return link in self._direct
+
     def address_of(self, link: L) -> Address | None:
         """Return where *link* was dialled; None for one that was accepted."""
         return self._addresses.get(link)

@@ -17,7 +17,14 @@ from tunnelkit.host import LinkHost
 from tunnelkit.link import Link
 from tunnelkit.session import Session
 
-__all__ = ["endpoint_status", "link_status", "program_methods", "session_status", "trust_status"]
+__all__ = [
+    "endpoint_methods",
+    "endpoint_status",
+    "link_status",
+    "program_methods",
+    "session_status",
+    "trust_status",
+]
 
 
 def link_status(link: Link) -> dict[str, object]:
@@ -55,6 +62,7 @@ def session_status(session: Session) -> dict[str, object]:
         "replayed_bytes": core.replayed_bytes,
         "duplicate_frames": core.duplicate_frames,
         "resumed_count": session.resumed_count,
+        "moved_count": session.moved_count,
         "last_reason": session.last_reason,
         "last_reset": reset_text(session),
     }
@@ -103,6 +111,16 @@ def program_methods(program: str, host: LinkHost[Any]) -> dict[str, Method]:
         "trust": trust,
         "set-revocations": set_revocations,
     }
+
+
+def endpoint_methods(program: str, endpoint: Endpoint) -> dict[str, Method]:
+    """Return the methods of every program that has an endpoint."""
+
+    async def move(peer: str, address: str) -> list[dict[str, object]]:
+        await endpoint.move(peer, address)
+        return [session_status(s) for s in endpoint.sessions.values() if s.peer == peer]
+
+    return {**program_methods(program, endpoint), "move": move}
 
 
 def trust_status(host: LinkHost[Any]) -> dict[str, object]:

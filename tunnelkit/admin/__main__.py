@@ -69,6 +69,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(commands, "version", "version", "which program runs, and its version")
     _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
     _add_intercepts(commands)
+    _add_move(commands)
     _add_trust(commands)
     return parser
 
@@ -158,6 +159,22 @@ def _add_intercepts(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     off.description = "Send the new connections of a port to its local target; running ones stay."
     off.add_argument("port", metavar="PORT", help="name of the port")
+
+
+def _add_move(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    move = _add(
+        commands,
+        "move",
+        "move",
+        "go to another link with a peer's sessions",
+        lambda options: {"peer": options.peer, "address": options.address},
+    )
+    move.description = (
+        "Move the sessions with a peer to another link; open streams go on without a pause.  "
+        "They stay there until that link is lost or suspect."
+    )
+    move.add_argument("peer", metavar="SUBJECT", help="the peer")
+    move.add_argument("address", metavar="ADDRESS", help="of the link, as `status` shows it")
 
 
 def _set_params(options: argparse.Namespace) -> dict[str, object]:

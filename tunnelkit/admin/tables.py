@@ -22,6 +22,8 @@ def show(command: str, result: object) -> None:
     if command in ("ports", "intercept", "restore"):
         ports = result if isinstance(result, list) else [result]
         tables = [_ports_table(ports)]
+    elif isinstance(result, list) and command == "move":
+        tables = [_sessions_table(result)]
     elif isinstance(result, dict) and command == "status":
         tables = tables_of(result, time.time())
     elif isinstance(result, dict) and command in ("trust", "revocations"):
@@ -96,17 +98,18 @@ def _sessions_table(sessions: Iterable[_Item]) -> Table:
         (
             str(session["id"]),
             str(session["peer"]),
+            str(session["link"]) or "-",
             str(session["state"]) + (" (suspect)" if session["is_suspect"] else ""),
             str(session["streams"]),
             size_of(session["unacknowledged_bytes"]),
             size_of(session["replayed_bytes"]),
-            str(session["resumed_count"]),
+            f"{session['resumed_count']} / {session['moved_count']}",
             str(session["last_reason"]) or "-",
         )
         for session in sessions
     ]
-    names = ("id", "peer", "state", "streams", "unacked", "replayed", "resumed", "last reason")
-    return "sessions", names, rows
+    counts = ("streams", "unacked", "replayed", "resumed / moved")
+    return "sessions", ("id", "peer", "link", "state", *counts, "last reason"), rows
 
 
 def _ports_table(ports: Iterable[Any]) -> Table:

@@ -8,16 +8,14 @@ serve (`tunnelkit.outgoing`).  `open_devbox` puts these together.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Unpack
 
-from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing, Trust
-from tunnelkit.carriers import SYSTEM_NETWORK, Network
-from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.endpoint import Endpoint, EndpointOptions, open_endpoint
 from tunnelkit.keeping import SessionKeeper
 from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 
@@ -47,11 +45,7 @@ async def open_devbox(
     forwards: Iterable[Forward | str] = (),
     socks: Iterable[Socks | str] = (),
     public_listeners: bool = False,
-    dial: Iterable[Address | str] = (),
-    listen: Iterable[Address | str] = (),
-    network: Network = SYSTEM_NETWORK,
-    grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
-    clock: Callable[[], float] = time.time,
+    **options: Unpack[EndpointOptions],
 ) -> AsyncGenerator[Devbox]:
     """Serve *targets* to peers, and open forwards to theirs, until the block is left.
 
@@ -59,21 +53,13 @@ async def open_devbox(
         targets: from the names that peers may ask for to addresses.
         allow: rules for addresses that peers may ask for.  With neither, all is refused.
         forwards, socks, public_listeners: as in `open_outgoing`.
-        The rest is as in `open_endpoint`.
+        options: as in `open_endpoint`.
 
     Raises:
         ConfigurationError: an address is wrong or cannot be listened on, a rule is none, or the
             devbox may not meet the peer of a forward.
     """
-    async with open_endpoint(
-        identity,
-        ring,
-        dial=dial,
-        listen=listen,
-        network=network,
-        grace_seconds=grace_seconds,
-        clock=clock,
-    ) as endpoint:
+    async with open_endpoint(identity, ring, **options) as endpoint:
         keeper = SessionKeeper(endpoint)
         try:
             async with open_outgoing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunnelkit.admin import Method
 from tunnelkit.outgoing.describe import outgoing_status
-from tunnelkit.status import endpoint_status, program_methods
+from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import Devbox
 
@@ -26,4 +26,4 @@ def devbox_methods(devbox: Devbox) -> dict[str, Method]:
     async def status() -> dict[str, object]:
         return devbox_status(devbox)
 
-    return {**program_methods("devbox_proxy", devbox.endpoint), "status": status}
+    return {**endpoint_methods("devbox_proxy", devbox.endpoint), "status": status}

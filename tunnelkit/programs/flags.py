@@ -19,6 +19,9 @@ from tunnelkit import limits
 from tunnelkit._version import __version__
 from tunnelkit.addresses import Address, parse_address, parse_host_port
 from tunnelkit.auth import Identity, KeyRing
+from tunnelkit.carriers import Network
+from tunnelkit.direct import NetworkList
+from tunnelkit.endpoint import EndpointOptions
 from tunnelkit.errors import ConfigurationError
 
 __all__ = [
@@ -28,11 +31,13 @@ __all__ = [
     "add_identity_flags",
     "address",
     "check_links",
+    "endpoint_options",
     "existing_name",
     "host_port",
     "key_ring",
     "load_identity",
     "named",
+    "network",
     "one_of",
     "seconds",
     "target",
@@ -75,6 +80,15 @@ def host_port(text: str, what: str) -> Address:
         kind = "TLS is" if found.scheme == "tls" else "a WebSocket is"
         raise ConfigurationError(f"{what} {text!r}: {kind} for links; write HOST:PORT here")
     return found
+
+
+def network(text: str, what: str) -> str:
+    """Read a network such as ``10.0.0.0/8``."""
+    try:
+        NetworkList([text])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{what} {error}") from None
+    return text
 
 
 def key_ring(text: str, what: str) -> KeyRing:
@@ -384,11 +398,39 @@ def add_endpoint_flags(flags: Flags) -> None:
         help="where to accept direct links of peers",
     )
     flags.add(
+        "--advertise",
+        address,
+        metavar="ADDRESS",
+        repeat=True,
+        help="where peers are told that they can dial this program directly, past the brokers; "
+        "with a numeric host, as in tcp://10.0.0.7:7070",
+    )
+    flags.add(
+        "--direct",
+        network,
+        metavar="NETWORK",
+        repeat=True,
+        help="dial the addresses that peers advertise if they lie in this network (10.0.0.0/8), "
+        "and let sessions use such a link while it is up; none: only --link is dialled",
+    )
+    flags.add(
         "--grace-seconds",
         seconds,
         metavar="SECONDS",
         default=limits.DEFAULT_GRACE_SECONDS,
         help="how long running streams wait for a lost peer",
+    )
+
+
+def endpoint_options(options: argparse.Namespace, network: Network) -> EndpointOptions:
+    """Return what the flags of `add_endpoint_flags` say, for `open_endpoint`."""
+    return EndpointOptions(
+        dial=options.link,
+        listen=options.listen,
+        advertise=options.advertise,
+        direct=options.direct,
+        grace_seconds=options.grace_seconds,
+        network=network,
     )
 
 

@@ -10,18 +10,17 @@ and listeners that lead to them, are in `tunnelkit.outgoing`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Unpack
 
 import trio
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address
 from tunnelkit.auth import Identity, KeyRing, Trust
-from tunnelkit.carriers import SYSTEM_NETWORK, Network
-from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.endpoint import Endpoint, EndpointOptions, open_endpoint
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.keeping import SessionKeeper
 from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
@@ -174,11 +173,7 @@ async def open_sidecar(
     forwards: Iterable[Forward | str] = (),
     socks: Iterable[Socks | str] = (),
     public_listeners: bool = False,
-    dial: Iterable[Address | str] = (),
-    listen: Iterable[Address | str] = (),
-    network: Network = SYSTEM_NETWORK,
-    grace_seconds: float = limits.DEFAULT_GRACE_SECONDS,
-    clock: Callable[[], float] = time.time,
+    **options: Unpack[EndpointOptions],
 ) -> AsyncGenerator[Sidecar]:
     """Run a sidecar until the block is left.
 
@@ -186,22 +181,14 @@ async def open_sidecar(
         ports: listeners and the local targets behind them.
         targets, allow: what peers may open here, as in `open_devbox`.
         forwards, socks, public_listeners: as in `open_outgoing`.
-        The rest is as in `open_endpoint`.
+        options: as in `open_endpoint`.
 
     Raises:
         ConfigurationError: an address is wrong or cannot be listened on, a rule is none, or the
             sidecar may not meet the peer of a forward.
         ConnectFailed: the name of a target is not known.
     """
-    async with open_endpoint(
-        identity,
-        ring,
-        dial=dial,
-        listen=listen,
-        network=network,
-        grace_seconds=grace_seconds,
-        clock=clock,
-    ) as endpoint:
+    async with open_endpoint(identity, ring, **options) as endpoint:
         sidecar = Sidecar(endpoint)
         try:
             async with open_outgoing(

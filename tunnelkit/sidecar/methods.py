@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunnelkit.admin import Method
 from tunnelkit.outgoing.describe import outgoing_status
-from tunnelkit.status import endpoint_status, program_methods
+from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import Intercept, Port, Sidecar
 
@@ -63,7 +63,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         return port_status(sidecar.ports[port])
 
     return {
-        **program_methods("sidecar_proxy", sidecar.endpoint),
+        **endpoint_methods("sidecar_proxy", sidecar.endpoint),
         "status": status,
         "intercept.list": list_intercepts,
         "intercept.set": set_intercept,

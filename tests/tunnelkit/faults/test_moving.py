@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.faults.lab import Lab, address, exchange, open_lab, pattern, serve_exchange
 from tunnelkit.endpoint import Endpoint
-from tunnelkit.errors import SessionError
+from tunnelkit.errors import ConfigurationError, SessionError
 from tunnelkit.events import LinkSuspect
 from tunnelkit.link import Link
 from tunnelkit.session import Session
@@ -171,6 +171,22 @@ async def test_the_link_is_lost_in_the_middle_of_a_move(autojump_clock: MockCloc
         stage.lab.network.cut("alice", "one", how="reset")
         await trio.sleep(1)
         assert stage.session.link is stage.link("two")
+
+
+async def test_sessions_of_a_peer_are_moved_by_an_address(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        second = await stage.alice.open_session("bob")
+        assert await stage.alice.move("bob", address("two")) == 2
+        assert {stage.session.link, second.link} == {stage.link("two")}
+
+
+@pytest.mark.parametrize(("peer", "host"), [("bob", "three"), ("carol", "two")])
+async def test_a_move_of_nothing_or_nowhere_is_refused(
+    peer: str, host: str, autojump_clock: MockClock
+) -> None:
+    async with open_stage() as stage:
+        with pytest.raises(ConfigurationError, match=r"there (are|is)"):
+            await stage.alice.move(peer, address(host))
 
 
 async def test_two_brokers_that_fail_in_turn_lose_nothing(autojump_clock: MockClock) -> None:
