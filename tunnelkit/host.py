@@ -145,13 +145,13 @@ class LinkHost(ABC, Generic[L]):
         """
         self.trust = Trust.of(trust)
         with self.pump.batch():
+            self.trust_changed()  # sessions end first: they are told over links that end too
             for link in list(self._closed):
                 self._review(link)
-            self.trust_changed()
 
     @abstractmethod
     def trust_changed(self) -> None:
-        """`trust` is another one; links were looked at."""
+        """`trust` is another one; links will be looked at."""
 
     def learn_revocations(self, signed: str | bytes) -> bool:
         """Take a revocation list if it is newer than the one in force; say whether it was.
