@@ -5,11 +5,11 @@ end of the pump's batch, or when it holds 64 KiB.  What the pipe does not take i
 until that is written the outbox is not *clear*, and nobody numbers new frames.  Because no step
 waits, a cancelled user cannot leave half a frame behind.
 
-How much may be on its way into the pipe follows the *drain rate*, which is measured whenever the
-link was filled up again at once: from full to full, the bytes between are what the pipe took.  On a
-slow link frames and the cork are small, and the system is told to keep little that it has not yet
-sent, so that a small frame does not wait behind a large one.  Where the pipe ran dry meanwhile,
-this program came too late to keep it full: the link is faster than that, and more is kept in it.
+How much may be on its way into the pipe follows the *drain rate*: what left the pipe while it was
+busy, which it is from when something waits for it until it runs dry.  On a slow link frames and the
+cork are small, and the system is told to keep little that it has not yet sent, so that a small
+frame does not wait behind a large one.  Where the pipe ran dry although something waited, this
+program came too late: the pipe is to hold more than the rate asks for.
 
 `Outbox` is the `Outlet` of the sessions that are attached over its link.
 """
@@ -48,14 +48,20 @@ as long as the pipe takes all it is given."""
 MOST_UNSENT_BYTES: Final = 1024 * 1024
 """Links that would need more than this are left to the system, bytes."""
 
-SAMPLE_SECONDS: Final = 0.002
-"""The rate is measured over at least this time, seconds."""
+SAMPLE_SECONDS: Final = 0.01
+"""The rate is measured over at least this time, seconds..."""
 
-PROBE: Final = 1.5
-"""The rate is taken for so many times what it was, where the pipe ran dry."""
+SMOOTH_SECONDS: Final = 0.1
+"""... and is that of about the last so many seconds."""
 
-SMOOTHING: Final = 4
-"""A sample moves the rate by one in so many parts of the difference."""
+MOST_SPARE: Final = 64
+"""How many times what the rate asks for the pipe may hold, where this program often is late."""
+
+SPARE_DECAY: Final = 0.9
+"""What is left of that with each measurement during which the pipe did not run dry."""
+
+LOOK_BYTES: Final = 16 * 1024
+"""From this size, or that of a frame, a write to a pipe with a limit is followed, bytes."""
 
 
 class Outbox(ABC):
@@ -70,13 +76,14 @@ class Outbox(ABC):
         self.frame_bytes: int = FIRST_BYTES
         """Largest data frame for this link, by its rate."""
         self.drain_rate = 0.0
-        """Bytes a second that the pipe took while it was kept full; 0 while unknown."""
+        """Bytes a second that left while something waited; 0 while unknown."""
         self._cork_limit: int = FIRST_BYTES
         self._unsent_limit = 0
-        self._full_at = 0.0
-        self._full_bytes = 0
-        self._is_draining = False
+        self._spare = 1.0
+        self._is_busy = False
         self._ran_dry = False
+        self._looked_at = 0.0
+        self._left_bytes = 0
         self._cork: list[Buffer] = []
         self._cork_bytes = 0
         self._backlog: deque[Buffer] = deque()
@@ -173,6 +180,10 @@ class Outbox(ABC):
 
     def _send(self, buffers: list[Buffer], size: int) -> None:
         """Give whole frames to the pipe; what it does not take becomes the backlog."""
+        if self._is_busy:
+            self._look()
+        elif size >= min(LOOK_BYTES, self.frame_bytes) and self._unsent_limit:
+            self._begin_looking()
         try:
             if len(buffers) == 1:
                 sent = self.pipe.try_send(buffers[0])
@@ -190,14 +201,15 @@ class Outbox(ABC):
         else:
             self._backlog.extend(_after(buffers, sent))
             self.is_clear = False
-            self._filled()
+            if not self._is_busy:
+                self._begin_looking()
             self.pipe.want(readable=True, writable=True)
 
     def drain(self) -> None:
         """The pipe is writable: write the backlog, then let the users go on."""
         backlog = self._backlog
-        if self.pipe.is_dry():
-            self._ran_dry = True
+        if self._is_busy:
+            self._look()
         while backlog:
             try:
                 sent = self.pipe.try_send_many(list(backlog))
@@ -208,10 +220,9 @@ class Outbox(ABC):
                 return
             self.bytes_out += sent
             _drop(backlog, sent)
-        self.is_clear = self._is_draining = True
+        self.is_clear = True
         self._flush()
         self.resume_users()
-        self._is_draining = False
         if self.is_clear:
             self.pipe.want(readable=True, writable=False)
 
@@ -226,29 +237,48 @@ class Outbox(ABC):
         self.frame_bytes = max(LEAST_FRAME_BYTES, min(count, limits.BULK_FRAME_BYTES))
         self._cork_limit = min(limits.CORK_BYTES, self.frame_bytes)
 
-    def _filled(self) -> None:
-        """The pipe takes no more.  If it was filled up again at once, it was never empty."""
-        now = trio.current_time()
-        if self._is_draining:
-            seconds = now - self._full_at
-            if seconds < SAMPLE_SECONDS:
-                return  # the sample goes on
-            self._measured((self.bytes_out - self._full_bytes) / seconds)
-        self._full_at, self._full_bytes, self._ran_dry = now, self.bytes_out, False
+    def _begin_looking(self) -> None:
+        """Something goes into the pipe that will take a while: see how fast it leaves."""
+        unsent = self.pipe.unsent_bytes()
+        if unsent is not None:
+            self._is_busy, self._ran_dry = True, False
+            self._looked_at = trio.current_time()
+            self._left_bytes = self.bytes_out - unsent
 
-    def _measured(self, rate: float) -> None:
+    def _look(self) -> None:
+        """The pipe was busy until now, or until it ran dry."""
+        unsent = self.pipe.unsent_bytes() or 0
+        if not unsent:
+            self._ran_dry = True
+            if self._unsent_limit and not self.is_clear:
+                self._spare = min(2 * self._spare, MOST_SPARE)
+                self._limit_by_rate()
+        now, left = trio.current_time(), self.bytes_out - unsent
+        seconds = now - self._looked_at
+        if seconds >= SAMPLE_SECONDS:
+            self._measured((left - self._left_bytes) / seconds, seconds)
+            self._looked_at, self._left_bytes, self._ran_dry = now, left, False
+            self._is_busy = unsent > 0 or not self.is_clear
+
+    def _measured(self, rate: float, seconds: float) -> None:
         before = self.drain_rate
         if self._ran_dry:
-            self.drain_rate = max(before, rate) * PROBE
+            rate = max(rate, before)  # it would have taken more
         else:
-            self.drain_rate = before + (rate - before) / SMOOTHING if before else rate
+            self._spare = max(1.0, self._spare * SPARE_DECAY)
+        weight = min(1.0, seconds / SMOOTH_SECONDS) if before else 1.0
+        self.drain_rate = before + (rate - before) * weight
         self._size_frames(int(self.drain_rate * FRAME_SECONDS))
-        unsent = max(LEAST_FRAME_BYTES, int(self.drain_rate * UNSENT_SECONDS))
+        self._limit_by_rate()
+
+    def _limit_by_rate(self) -> None:
+        wanted = self.drain_rate * UNSENT_SECONDS or FIRST_BYTES
+        unsent = int(max(LEAST_FRAME_BYTES, wanted) * self._spare)
         if unsent > MOST_UNSENT_BYTES:
             unsent = 0
         # Only what is twice or half of what is set is worth a system call.
         now_set = self._unsent_limit
-        if not unsent <= 2 * now_set <= 4 * unsent and unsent != now_set:
+        if unsent != now_set and not unsent < 2 * now_set < 4 * unsent:
             self.limit_unsent(unsent)
 
 

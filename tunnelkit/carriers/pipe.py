@@ -84,14 +84,14 @@ class Pipe(ABC):
         """
 
     def limit_unsent(self, count: int) -> None:  # noqa: B027 # doing nothing is right for some
-        """Take no more bytes while *count* of them have not left; 0: whatever the system holds.
+        """Hold at most about *count* bytes that have not left; 0: whatever the system holds.
 
         A hint, for links.  What a carrier cannot limit it leaves as it is.
         """
 
-    def is_dry(self) -> bool:
-        """Say whether all that was taken is on its way; False where that cannot be known."""
-        return False
+    def unsent_bytes(self) -> int | None:
+        """Return how much was taken and has not left; None where that cannot be known."""
+        return None
 
     @abstractmethod
     def check(self) -> None:

@@ -49,6 +49,9 @@ MAX_BUFFERS: Final = 512
 ACCEPTS_PER_EVENT: Final = 32
 """Connections accepted in one handler call, so that a flood of them delays nobody else."""
 
+SMALL_BYTES: Final = 2048
+"""Up to this size bytes are sent whatever is unsent, bytes: asking would cost as much."""
+
 WARNING_SECONDS: Final = 60.0
 """A listener that is out of descriptors says so at most once in this time."""
 
@@ -63,19 +66,19 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _TCP_ESTABLISHED: Final = 1
 _NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _COUNT_UNSENT: Final = 0x894B if sys.platform == "linux" else None  # SIOCOUTQNSD
-_NO_COUNT: Final = bytes(4)
 _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class SocketPipe(Pipe):
     """A connected, non-blocking stream socket, without Nagle's delay."""
 
-    __slots__ = ("_large", "_sock", "_watch", "broken", "description", "pump")
+    __slots__ = ("_large", "_sock", "_unsent_limit", "_watch", "broken", "description", "pump")
 
     def __init__(self, sock: socket.socket, pump: Pump, description: str) -> None:
         self._sock = sock
         self._watch: Watch | None = None
         self._large = False
+        self._unsent_limit = 0
         self.pump = pump
         self.description = description
         self.broken: str | None = None
@@ -96,6 +99,8 @@ class SocketPipe(Pipe):
         return PipeBroken(self.broken)
 
     def try_send(self, data: Buffer) -> int:
+        if self._unsent_limit and len(data) > SMALL_BYTES:
+            return self.try_send_many([data])
         try:
             return self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -104,6 +109,10 @@ class SocketPipe(Pipe):
             raise self._fail(error) from error
 
     def try_send_many(self, buffers: Sequence[Buffer]) -> int:
+        if self._unsent_limit:
+            buffers = self._cut(buffers)
+            if not buffers:
+                return 0
         try:
             return self._sock.sendmsg(buffers[:MAX_BUFFERS])
         except (BlockingIOError, InterruptedError):
@@ -141,16 +150,35 @@ class SocketPipe(Pipe):
 
     def limit_unsent(self, count: int) -> None:
         if _NOTSENT_LOWAT is not None and self._sock.family != socket.AF_UNIX:
+            self._unsent_limit = count
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, count)
 
-    def is_dry(self) -> bool:
+    def unsent_bytes(self) -> int | None:
         if _COUNT_UNSENT is None or self._sock.family == socket.AF_UNIX:
-            return False
+            return None
         try:
-            return fcntl.ioctl(self._sock.fileno(), _COUNT_UNSENT, _NO_COUNT) == _NO_COUNT
+            answer = fcntl.ioctl(self._sock.fileno(), _COUNT_UNSENT, bytes(4))
         except OSError:
-            return False
+            return None
+        return int.from_bytes(answer, sys.byteorder)
+
+    def _cut(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Return as much of *buffers* as may be unsent.
+
+        The system's own limit lets one segment of 64 KiB more pass, which on a slow link is long.
+        """
+        size = sum(map(len, buffers))
+        room = self._unsent_limit - (self.unsent_bytes() or 0)
+        if size <= max(room, SMALL_BYTES):
+            return buffers
+        parts: list[Buffer] = []
+        for buffer in buffers:
+            if room <= 0:
+                break
+            parts.append(memoryview(buffer)[:room])
+            room -= len(buffer)
+        return parts
 
     def check(self) -> None:
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -317,8 +317,8 @@ class TlsPipe(Pipe):
     def limit_unsent(self, count: int) -> None:
         self._inner.limit_unsent(count)
 
-    def is_dry(self) -> bool:
-        return self._inner.is_dry()
+    def unsent_bytes(self) -> int | None:
+        return self._inner.unsent_bytes()
 
     def send_eof(self) -> None:
         if self._eof_sent or self._closed or self.broken is not None or not self.is_established:

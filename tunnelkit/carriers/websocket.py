@@ -347,8 +347,8 @@ class WebSocketPipe(Pipe):
     def limit_unsent(self, count: int) -> None:
         self._inner.limit_unsent(count)
 
-    def is_dry(self) -> bool:
-        return self._inner.is_dry()
+    def unsent_bytes(self) -> int | None:
+        return self._inner.unsent_bytes()
 
     def send_eof(self) -> None:
         self._send_close(CloseCode.NORMAL)

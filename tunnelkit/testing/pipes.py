@@ -319,8 +319,8 @@ class MemoryPipe(Pipe):
     def limit_unsent(self, count: int) -> None:
         self._out.unsent_limit = count
 
-    def is_dry(self) -> bool:
-        return bool(self._out.path.bandwidth) and not self._out.unsent_bytes
+    def unsent_bytes(self) -> int | None:
+        return self._out.unsent_bytes
 
     def send_eof(self) -> None:
         if not (self._eof_sent or self.closed or self._reset or self.gone):
