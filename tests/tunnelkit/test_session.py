@@ -123,6 +123,17 @@ async def test_resumed_session_replays_and_drops_duplicates(
         assert pair.session.core.replayed_bytes > 0
 
 
+async def test_large_frame_is_replayed_after_its_send_returned(autojump_clock: MockClock) -> None:
+    """Frames of this size are kept by reference: what they refer to must still be there."""
+    network, block = MemoryNetwork(latency=0.01), bytes(limits.KEEP_BY_REFERENCE_BYTES)
+    async with pair_on(network) as pair:
+        stream, peer = await open_streams(pair.session, pair.bob)
+        await stream.send_all(block)
+        network.cut("alice", "bob", how="reset")
+        await stream.send_eof()
+        assert await receive_all(peer) == block
+
+
 async def test_session_resumes_within_the_back_off(autojump_clock: MockClock) -> None:
     network = MemoryNetwork(latency=0.01)
     async with pair_on(network) as pair:
