@@ -27,6 +27,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dialer", "splice", "telling"},
         {"direct"},
         {"roster", "host"},
+        {"placing"},
         {"endpoint"},
         {"keeping"},
         {"outgoing"},
