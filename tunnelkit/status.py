@@ -84,7 +84,10 @@ def endpoint_status(endpoint: Endpoint) -> dict[str, object]:
         "token_expires": endpoint.identity.claims.expires_at,
         "peers": sorted(endpoint.peers()),
         "links": [link_status(link) for link in endpoint.links],
-        "failing": {str(address): text for address, text in endpoint.dial_errors.items()},
+        "failing": {
+            str(address): text
+            for address, text in {**endpoint.direct.failing, **endpoint.dial_errors}.items()
+        },
         "sessions": [session_status(session) for session in endpoint.sessions.values()],
     }
 
