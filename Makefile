@@ -13,7 +13,8 @@ help:
 	@echo 'tunnelkit: what make can do'
 	@echo
 	@echo '  make demo          run the whole system on this machine: a call is intercepted, a broker'
-	@echo '                     is killed in mid-download, nothing is lost (half a minute)'
+	@echo '                     is killed in mid-download, nothing is lost (half a minute);'
+	@echo '                     ARGS="--over wss-proxy": in TLS through a proxy'
 	@echo '  make test          check style and types, run all tests; ends with the list of what was'
 	@echo '                     skipped for want of a program, and how to get it'
 	@echo '  make lint          only the style and type checks of `make test`'

@@ -1,15 +1,17 @@
 """The whole system on this machine: an intercept, a broker that dies, and nothing is lost.
 
 A shop asks the service `prices`; both are separate processes, and a sidecar stands before `prices`.
-A developer's laptop, here one more process, takes over `prices` with a changed copy.  Then a large
-download runs through that intercept while the broker is killed, the laptop freezes, and at the end
-everything is drained.  Each step is checked; the report says what was seen.
+A developer's laptop, here one more process, takes over `prices` with a changed copy.  The two have
+links to two brokers.  A large download runs through the intercept while the broker that carries it
+is killed; another one while its session is moved by command.  Then the laptop freezes, and at the
+end everything is drained.  Each step is checked; the report says what was seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,15 +26,20 @@ import trio
 from examples.demo_app.play import Play
 from examples.demo_app.stage import DemoFailed, open_stage
 from examples.demo_app.telling import Teller
+from examples.demo_app.way import OWN, TINYPROXY, ProxiedWay, Way
 from tunnelkit._version import __version__
 from tunnelkit.errors import TunnelError
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
+SIZES_MIB = {Way.name: 1024, ProxiedWay.name: 256}
+"""How large each download is unless told otherwise; TLS and a proxy in Python take their time."""
+
 _EPILOG = """\
-example:
+examples:
   python examples/demo.py --size-mib 256 --json report.json
+  python examples/demo.py --over wss-proxy
 
 exit status: 0 every step was seen to work, 1 a step failed (the report says which, and shows the
 logs), 2 a wrong command line, 130 interrupted; no process and no file is left behind
@@ -54,10 +61,37 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"tunnelkit {__version__}")
     parser.add_argument(
-        "--size-mib", type=_size, default=1024, metavar="MIB", help="the download (default: 1024)"
+        "--over",
+        choices=SIZES_MIB,
+        default=Way.name,
+        help="how links get to the brokers: tcp (the default), or in wss:// through an HTTP "
+        "CONNECT proxy with a login, which is killed and started again as well",
+    )
+    parser.add_argument(
+        "--proxy",
+        choices=(OWN, TINYPROXY),
+        help="for wss-proxy: a small one that comes with the demo (own, the default), or tinyproxy",
+    )
+    parser.add_argument(
+        "--size-mib", type=_size, metavar="MIB", help=f"each download (default: {_sizes()})"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there as well")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.proxy and options.over != ProxiedWay.name:
+        parser.error(f"--proxy {options.proxy} goes with --over {ProxiedWay.name}")
+    if options.proxy == TINYPROXY and not shutil.which(TINYPROXY):
+        parser.error("tinyproxy is not installed: install it, or leave --proxy out")
+    options.size_mib = options.size_mib or SIZES_MIB[options.over]
+    return options
+
+
+def _sizes() -> str:
+    return ", ".join(f"{size} over {name}" for name, size in SIZES_MIB.items())
+
+
+def way_of(options: argparse.Namespace) -> Way:
+    """Return how links get to the brokers."""
+    return Way() if options.over == Way.name else ProxiedWay(options.proxy or OWN)
 
 
 def explain(error: BaseException) -> str:
@@ -79,7 +113,7 @@ def _write(path: Path, report: dict[str, object]) -> str:
 async def perform(options: argparse.Namespace, teller: Teller) -> int:
     """Run all steps; return the exit status."""
     async with open_stage() as stage:
-        play = Play(stage, teller, options.size_mib)
+        play = Play(stage, teller, options.size_mib, way_of(options))
         step = "nothing"
         steps: list[tuple[str, Callable[[], Awaitable[None]]]] = play.steps()
         failure = ""

@@ -28,6 +28,7 @@ def blocks(count: int) -> Iterator[tuple[bytes, bytes]]:
         yield number.to_bytes(_NUMBER_BYTES), pattern
 
 
+@cache
 def checksum(count: int) -> str:
     """Return the SHA-256 of *count* blocks, in hex."""
     total = hashlib.sha256()

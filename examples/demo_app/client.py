@@ -17,7 +17,7 @@ READ_BYTES = 1024 * 1024
 REPORTS = 100
 """How often a download says how far it is."""
 
-GAP_SECONDS = 0.05
+GAP_SECONDS = 0.005
 """A wait for the next byte that is longer than this is told, seconds."""
 
 
@@ -69,7 +69,7 @@ def _read_all(response: HTTPResponse, total: int) -> tuple[str, int, list[dict[s
         digest.update(view[:count])
         if received * REPORTS // total > told:
             told = received * REPORTS // total
-            tell(event="progress", received=received)
+            tell(event="progress", received=received, at=now)
         asked = time.monotonic()
     return digest.hexdigest(), received, gaps
 

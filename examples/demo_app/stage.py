@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import trio
@@ -67,12 +68,16 @@ class Child:
         if self.process.returncode is None:
             self.process.send_signal(number)
 
+    def lines(self) -> list[str]:
+        """Return the log."""
+        try:
+            return self.log.read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+
     def tail(self) -> str:
         """Return the last lines of the log."""
-        try:
-            lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-        except OSError:
-            lines = []
+        lines = self.lines()[-TAIL_LINES:]
         return "\n".join(f"    {line}" for line in lines) or "    (nothing was logged)"
 
 
@@ -87,14 +92,17 @@ class Stage:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("TUNNELKIT_")}
         self._environment = {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
-    async def start(self, name: str, script: str, *arguments: object) -> Child:
+    async def start(self, name: str, script: str, *arguments: object, **variables: str) -> Child:
         """Start a Python program that prints a ready line, and wait for the line.
+
+        Args:
+            variables: what its environment has in addition.
 
         Raises:
             DemoFailed: it ended, or did not say so in time.
         Cancellation: keeps; the stage ends the process.
         """
-        child = await self.spawn(name, script, *arguments)
+        child = await self.spawn(name, script, *arguments, **variables)
         with trio.move_on_after(READY_SECONDS):
             line = await child.next_line()
             if line is not None:
@@ -104,18 +112,32 @@ class Stage:
             raise DemoFailed(f"{name} ended with status {code} before it was ready")
         raise DemoFailed(f"{name} was not ready within {READY_SECONDS:g} s")
 
-    async def spawn(self, name: str, script: str, *arguments: object) -> Child:
-        """Start a Python program in a session of its own: Ctrl-C is for the demo alone."""
+    async def spawn(self, name: str, script: str, *arguments: object, **variables: str) -> Child:
+        """Start a Python program of `examples`; what it prints can be read line by line."""
+        command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
+        return await self.launch(name, command, subprocess.PIPE, variables)
+
+    async def launch(
+        self,
+        name: str,
+        command: Sequence[str],
+        stdout: int = subprocess.STDOUT,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> Child:
+        """Start a program in a session of its own: Ctrl-C is for the demo alone.
+
+        Args:
+            stdout: `subprocess.PIPE`, or `subprocess.STDOUT` for where the log goes.
+        """
         self._log_count += 1
         log = self.folder / f"{self._log_count:02}-{name.replace('/', '-')}.log"
-        command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
         with log.open("wb") as stderr:
             process = await trio.lowlevel.open_process(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=stderr if stdout == subprocess.STDOUT else stdout,
                 stderr=stderr,
-                env=self._environment,
+                env={**self._environment, **variables},
                 start_new_session=True,
             )
         child = Child(name, process, log)

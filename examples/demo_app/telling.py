@@ -19,6 +19,7 @@ class Finding:
     what: str
     seen: str
     is_good: bool = True
+    step: str = ""
 
 
 @attrs.define
@@ -27,6 +28,8 @@ class Teller:
 
     out: TextIO = attrs.Factory(lambda: sys.stdout)
     started: float = attrs.Factory(time.monotonic)
+    title: str = ""
+    """The step that runs, with its number."""
     _is_open: bool = False
     _last_tenth: int = -1
 
@@ -34,7 +37,8 @@ class Teller:
         """A step begins."""
         self.finish_line()
         self._last_tenth = -1
-        self._print(f"[{number}/{count}] {text}")
+        self.title = f"[{number}/{count}] {text}"
+        self._print(self.title)
 
     def note(self, text: str) -> None:
         """Something was seen in this step."""
@@ -60,13 +64,17 @@ class Teller:
             self._is_open = False
 
     def report(self, findings: Sequence[Finding]) -> None:
-        """Print the table at the end."""
+        """Print the table at the end, step by step."""
         self.finish_line()
         width = max(len(finding.what) for finding in findings)
         self._print("\nreport")
+        step = ""
         for finding in findings:
+            if finding.step != step:
+                step = finding.step
+                self._print(f"  {step}")
             mark = "ok  " if finding.is_good else "BAD "
-            self._print(f"  {mark}  {finding.what.ljust(width)}  {finding.seen}")
+            self._print(f"    {mark}  {finding.what.ljust(width)}  {finding.seen}")
         self._print(f"\n  {time.monotonic() - self.started:.1f} s in all")
 
     def _print(self, text: str) -> None:

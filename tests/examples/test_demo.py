@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -82,27 +83,56 @@ def child_of(parent: int, script: str) -> int:
     raise AssertionError(f"no {script} runs")
 
 
-@pytest.mark.deadline(180)
-async def test_demo_sees_every_step_work(folder: Path) -> None:
+async def report_of(folder: Path, *arguments: object) -> dict[str, Any]:
+    """Run the whole demo; return the facts of its report."""
     report = folder / "report.json"
-    # Not smaller: the broker is to be killed between 25 % and 75 %, on a busy machine as well.
-    async with open_demo(folder, "--size-mib", 256, "--json", report) as process:
+    async with open_demo(folder, *arguments, "--json", report) as process:
         seen = await read_until(process, "\0")
         assert await process.wait() == 0, seen
-    facts = json.loads(report.read_text())["facts"]
-    assert facts["sha256"] == facts["expected_sha256"]
-    assert 25 <= facts["kill_percent"] <= 75
-    assert facts["replayed_bytes"] > 0
-    assert facts["target_connections"] == 1
     assert "everything was seen to work" in seen
     assert os.listdir(folder) == ["report.json"]
+    facts = json.loads(report.read_text())["facts"]
+    assert isinstance(facts, dict)
+    return facts
 
 
-@pytest.mark.parametrize("moment", ["[1/6]", "[2/6]", "[4/6]", "20 %", "[5/6]"])
-async def test_ctrl_c_leaves_nothing_behind(folder: Path, moment: str) -> None:
-    async with open_demo(folder, "--size-mib", 256) as process:
+@pytest.mark.deadline(180)
+async def test_demo_sees_every_step_work(folder: Path) -> None:
+    # Not smaller: the broker is to be killed between 25 % and 75 %, on a busy machine as well.
+    facts = await report_of(folder, "--size-mib", 256)
+    kill, move = facts["kill"], facts["move"]
+    assert 25 <= kill["at_percent"] <= 75
+    assert kill["replayed_bytes"] > 0
+    assert (move["from"], move["to"]) == (kill["to"], kill["from"])
+    for download in (kill, move):
+        assert download["sha256"] == download["expected_sha256"]
+        assert download["target_connections"] == 1
+
+
+@pytest.mark.deadline(180)
+async def test_demo_runs_in_wss_through_a_proxy(folder: Path) -> None:
+    facts = await report_of(folder, "--over", "wss-proxy", "--size-mib", 128)
+    assert facts["proxy_tunnels"] >= 4
+    for name in ("kill", "move", "proxy_kill"):
+        assert facts[name]["sha256"] == facts[name]["expected_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "number", "arguments"),
+    [
+        ("[1/8]", signal.SIGINT, ()),
+        ("[2/8]", signal.SIGTERM, ()),
+        ("20 %", signal.SIGINT, ()),
+        ("[7/8]", signal.SIGINT, ()),
+        ("20 %", signal.SIGTERM, ("--over", "wss-proxy")),
+    ],
+)
+async def test_signal_leaves_nothing_behind(
+    folder: Path, moment: str, number: signal.Signals, arguments: tuple[str, ...]
+) -> None:
+    async with open_demo(folder, "--size-mib", 256, *arguments) as process:
         await read_until(process, moment)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         rest = await read_until(process, "\0")
         assert await process.wait() == 130
     assert "Traceback" not in rest
@@ -113,7 +143,7 @@ async def test_ctrl_c_leaves_nothing_behind(folder: Path, moment: str) -> None:
 
 async def test_failure_names_the_step_and_shows_the_logs(folder: Path) -> None:
     async with open_demo(folder, "--size-mib", 256) as process:
-        await read_until(process, "[2/6]")
+        await read_until(process, "[2/8]")
         os.kill(child_of(process.pid, "shop.py"), signal.SIGKILL)
         seen = await read_until(process, "\0")
         assert await process.wait() == 1

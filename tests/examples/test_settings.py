@@ -219,3 +219,19 @@ def test_demo_refuses_an_impossible_size(run: Run, size: str) -> None:
     status, _, err = run(demo, ["--size-mib", size])
     assert status == 2
     assert "whole number from 32" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--proxy", "own"], "--proxy own goes with --over wss-proxy"),
+        (["--over", "wss-proxy", "--proxy", "tinyproxy"], "tinyproxy is not installed"),
+    ],
+)
+def test_demo_refuses_a_proxy_it_cannot_use(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    status, _, err = run(demo, arguments)
+    assert status == 2
+    assert words in err

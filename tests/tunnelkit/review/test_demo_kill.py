@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from trio.testing import MockClock
 
-from examples.demo_app.play import Play
+from examples.demo_app.faults import held_bytes
 
 
-class ScriptedPlay(Play):
-    """Hears of the sidecar's received bytes from a list, one a question."""
+class ScriptedCrew:
+    """Tells of the sidecar's received bytes from a list, one a question."""
 
     def __init__(self, sent: int, received: list[int]) -> None:
         self._sent = sent
         self._received = received
 
-    async def status(self, name: str) -> dict[str, Any]:
-        if name == "devbox":
-            return {"sessions": [{"bytes_out": self._sent}]}
-        return {"sessions": [{"bytes_in": self._received.pop(0)}]}
+    async def total(self, name: str, what: str) -> int:
+        assert (name, what) in {("devbox", "bytes_out"), ("sidecar", "bytes_in")}
+        return self._sent if name == "devbox" else self._received.pop(0)
 
 
 @pytest.mark.parametrize(
@@ -30,4 +27,4 @@ class ScriptedPlay(Play):
 async def test_bytes_that_still_arrive_are_not_held(
     received: list[int], held: int, autojump_clock: MockClock
 ) -> None:
-    assert await ScriptedPlay(100, received)._held_bytes() == held
+    assert await held_bytes(ScriptedCrew(100, received)) == held
