@@ -21,6 +21,11 @@ LINKS_SECONDS = 20.0
 LOOK_SECONDS = 0.02
 
 
+def other_broker(name: str) -> str:
+    """Return the broker that is not *name*."""
+    return next(broker for broker in BROKERS if broker != name)
+
+
 class Crew:
     """The programs of one run.
 

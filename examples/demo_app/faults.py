@@ -8,7 +8,7 @@ from typing import Protocol
 
 import trio
 
-from examples.demo_app.crew import BROKERS, LAPTOP, Crew
+from examples.demo_app.crew import LAPTOP, Crew, other_broker
 from examples.demo_app.stage import DemoFailed
 from examples.demo_app.way import ProxiedWay
 from tunnelkit.admin import call_admin
@@ -36,11 +36,16 @@ async def held_bytes(crew: Totals) -> int:
 
 
 class BrokerKill:
-    """Kills the broker that carries the session, by SIGKILL, and starts nothing."""
+    """Kills the broker that carries the session, by SIGKILL, and starts nothing.
 
-    def __init__(self, crew: Crew) -> None:
+    Args:
+        crew: the programs.
+        victim: the broker.
+    """
+
+    def __init__(self, crew: Crew, victim: str) -> None:
         self._crew = crew
-        self.victim = ""
+        self.victim = victim
         self.held_seconds = 0.0
 
     async def happen(self) -> float:
@@ -49,7 +54,6 @@ class BrokerKill:
         It is stopped for the few milliseconds that asking takes, and let go on where the sidecar
         turns out to have all that the laptop sent: then nothing would be lost, by luck.
         """
-        self.victim = await self._crew.wait_session()
         broker, held_at = self._crew.stage.children[self.victim], time.monotonic()
         with trio.move_on_after(HOLD_SECONDS):
             broker.signal(signal.SIGSTOP)
@@ -65,18 +69,22 @@ class BrokerKill:
 
 
 class Move:
-    """Moves the session to the other broker, by a command to the sidecar's admin socket."""
+    """Moves the session to the other broker, by a command to the sidecar's admin socket.
 
-    def __init__(self, crew: Crew) -> None:
+    Args:
+        crew: the programs.
+        source: the broker that carries it.
+    """
+
+    def __init__(self, crew: Crew, source: str) -> None:
         self._crew = crew
-        self.source = self.to = ""
+        self.source = source
+        self.to = other_broker(source)
         self.seconds = 0.0
 
     async def happen(self) -> float:
         """Move the session; return when that was asked for."""
         crew = self._crew
-        self.source = await crew.wait_session()
-        self.to = next(name for name in BROKERS if name != self.source)
         params = {"peer": LAPTOP, "address": crew.brokers[self.to]}
         asked_at = time.monotonic()
         await call_admin(crew.socket("sidecar"), "move", params)

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from examples.demo_app.crew import BROKERS, ENDS, LAPTOP, Crew
+from examples.demo_app.crew import BROKERS, ENDS, LAPTOP, Crew, other_broker
 from examples.demo_app.download import Downloaded, Downloads, wait_words
 from examples.demo_app.faults import BrokerKill, Move, ProxyKill
 from examples.demo_app.stage import Child, DemoFailed, Stage
@@ -157,21 +157,18 @@ class Play:
 
     async def kill_broker(self) -> None:
         """The broker that carries the download dies; the other one takes over."""
-        kill = BrokerKill(self._crew)
+        kill = BrokerKill(self._crew, await self._crew.wait_session())
         got = await self._downloads.run(
             FAULT_AT_PERCENT, kill.happen, "the broker was killed; the other one carries on"
         )
         self._victim = kill.victim
         held = kill.held_seconds * 1000
-        self.see(
-            f"{kill.victim} killed by SIGKILL",
-            f"when the client had {_share(got)}; it was held for {held:.1f} ms before, so that "
-            "bytes were under way",
-            LEAST_PERCENT <= got.percent <= MOST_PERCENT,
-        )
-        other = next(name for name in BROKERS if name != kill.victim)
+        good = LEAST_PERCENT <= got.percent <= MOST_PERCENT
+        self.see(f"{kill.victim} killed by SIGKILL", _place(got), good)
+        self.see("held before, with bytes under way", f"{held:.1f} ms")
         found = await self._crew.wait_session()
-        self.see("the session went on through", f"{found}; nothing was started", found == other)
+        good = found == other_broker(kill.victim)
+        self.see("the session went on through", f"{found}; nothing was started", good)
         pause = got.longest_wait(got.happened_at)
         self.see("pause that the client saw", wait_words(pause))
         self.see("bytes replayed", f"{got.replayed:,}", got.replayed > 0)
@@ -192,7 +189,7 @@ class Play:
 
     async def move(self) -> None:
         """The session goes to the other broker because somebody says so."""
-        move = Move(self._crew)
+        move = Move(self._crew, await self._crew.wait_session())
         before = await self._move_counts()
         got = await self._downloads.run(
             FAULT_AT_PERCENT, move.happen, "the session was moved to the other broker"
@@ -200,8 +197,7 @@ class Play:
         answered_at = got.happened_at + move.seconds
         self.see(
             "session moved by command",
-            f"from {move.source} to {move.to} in {move.seconds * 1000:.0f} ms, when the client "
-            f"had {_share(got)}",
+            f"{_place(got)}, from {move.source} to {move.to} in {move.seconds * 1000:.0f} ms",
             got.offset < got.total and await self._crew.wait_session() == move.to,
         )
         counts = [
@@ -235,8 +231,7 @@ class Play:
             FAULT_AT_PERCENT, kill.happen, "the proxy was killed, and started again"
         )
         good = LEAST_PERCENT <= got.percent <= MOST_PERCENT
-        words = f"when the client had {_share(got)}; all links broke"
-        self.see("proxy killed by SIGKILL", words, good)
+        self.see("proxy killed by SIGKILL", f"{_place(got)}; all links broke", good)
         links = await self._crew.wait_links()
         self._see_tunnels(self._way, links)
         pause = got.longest_wait(got.happened_at)
@@ -285,8 +280,8 @@ class Play:
             self.see("exit status", f"{name} ended with {code}", is_good=False)
 
 
-def _share(got: Downloaded) -> str:
-    return f"{got.offset:,} of {got.total:,} bytes ({got.percent:.0f} %)"
+def _place(got: Downloaded) -> str:
+    return f"at {got.offset:,} of {got.total:,} bytes ({got.percent:.0f} %)"
 
 
 def _answer_words(answer: dict[str, Any]) -> str:
