@@ -31,8 +31,12 @@ from tunnelkit.errors import RemoteProtocolError
 
 __all__ = ["BudgetShare", "Budgets", "ReceiveWindow", "RoundTrip", "WindowBudget"]
 
-LEAST_SECONDS: Final = 0.01
+LEAST_SECONDS: Final = 0.003
 """A round trip is taken for at least this, seconds: a busy machine answers no sooner."""
+
+SHORT_PATH_BYTES: Final = 4 * limits.MIB
+"""Windows on shorter paths than that grow no larger, bytes: it is enough for 11 Gbit/s.  Otherwise
+whoever fills the buffers of a machine quickly, and is read no more, would be granted much."""
 
 GROW_WITHIN: Final = 1.5
 """A window grows if half of it is consumed within this many round trips."""
@@ -195,7 +199,9 @@ class ReceiveWindow:
             if share.is_too_large or (trips > SPARE_AFTER and share.budget.is_scarce):
                 self._shrink()
             elif trips <= GROW_WITHIN:
-                self._grow(share)
+                is_short = round_trip_seconds < LEAST_SECONDS
+                most = min(self.maximum, SHORT_PATH_BYTES) if is_short else self.maximum
+                self._grow(share, most)
             elif trips < _EVER:
                 self._is_ramping = False
         self._updated_at = now
@@ -203,9 +209,9 @@ class ReceiveWindow:
         self._settle(share, max(self.size, self.granted - self.consumed))
         return self.granted
 
-    def _grow(self, share: BudgetShare) -> None:
+    def _grow(self, share: BudgetShare, most: int) -> None:
         for factor in (RAMP_FACTOR, 2) if self._is_ramping else (2,):
-            size = min(self.size * factor, self.maximum)
+            size = min(self.size * factor, most)
             more = max(size, self.granted - self.consumed) - self._initial - self.charged
             if size > self.size and (more <= 0 or share.take(more, self.charged)):
                 self.size = size

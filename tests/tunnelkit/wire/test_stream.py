@@ -359,7 +359,7 @@ def test_forgotten_stream_gives_its_grown_window_back() -> None:
     pair = Pair()
     near, far = pair.open()
     share = pair.right.core.budget
-    for now in (0.0, 0.01):
+    for now in (0.0, 0.001):
         far.window.arrive(1)
         far.window.consume(1)
         far.window.update(now, share)

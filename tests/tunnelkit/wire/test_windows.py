@@ -9,7 +9,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
-from tunnelkit.wire.windows import BudgetShare, ReceiveWindow, RoundTrip, WindowBudget
+from tunnelkit.wire.windows import (
+    SHORT_PATH_BYTES,
+    BudgetShare,
+    ReceiveWindow,
+    RoundTrip,
+    WindowBudget,
+)
 
 INITIAL = limits.INITIAL_STREAM_WINDOW_BYTES
 LARGE = 64 * limits.MIB
@@ -166,8 +172,16 @@ def test_window_that_was_large_enough_once_grows_twofold() -> None:
 def test_window_grows_to_its_maximum_only() -> None:
     window, share = ReceiveWindow(6 * INITIAL), make_share()
     for step in range(10):
-        read(window, share, step / 100)
+        read(window, share, step / 100, trip=0.01)
     assert window.size == 6 * INITIAL
+
+
+@pytest.mark.parametrize("trip", [0.0, 0.001])
+def test_window_on_a_short_path_grows_no_larger_than_it_needs(trip: float) -> None:
+    window, share = ReceiveWindow(LARGE), make_share()
+    for step in range(20):
+        read(window, share, step / 1e6, trip)
+    assert window.size == SHORT_PATH_BYTES
 
 
 def test_empty_budget_grows_nothing() -> None:
@@ -232,7 +246,7 @@ def grow(share: BudgetShare, count: int = 1) -> list[ReceiveWindow]:
     """Return windows that have grown as far as their share allows."""
     windows = [ReceiveWindow(LARGE) for _ in range(count)]
     for step in range(12 * count):
-        read(windows[step % count], share, step / 1e6)
+        read(windows[step % count], share, step / 1e6, trip=0.01)
     return windows
 
 
@@ -257,7 +271,7 @@ def test_session_that_holds_more_than_is_free_shrinks() -> None:
         grow(BudgetShare(budget), 4)
     before = window.size
     for step in range(4):
-        read(window, first, 10 + step / 1000)
+        read(window, first, 10 + step / 1000, trip=0.01)
     assert window.size < before
     assert first.held_bytes <= budget.free_bytes
 
