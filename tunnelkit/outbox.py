@@ -262,9 +262,9 @@ class Outbox(ABC):
 
     def _measured(self, rate: float, seconds: float) -> None:
         before = self.drain_rate
-        if self._ran_dry:
-            rate = max(rate, before)  # it would have taken more
-        else:
+        if self._ran_dry and not 0 < before < rate:
+            return  # it would have taken more
+        if not self._ran_dry:
             self._spare = max(1.0, self._spare * SPARE_DECAY)
         weight = min(1.0, seconds / SMOOTH_SECONDS) if before else 1.0
         self.drain_rate = before + (rate - before) * weight

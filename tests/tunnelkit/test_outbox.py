@@ -119,6 +119,19 @@ async def test_frames_grow_on_a_link_that_is_never_full(
     far.close()
 
 
+async def test_what_left_a_pipe_that_ran_dry_is_no_rate(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    near, far = memory_pipe_pair(pump, MemoryNetwork(bandwidth=100 * MEGABIT))
+    outbox = Bulk(near)
+    for _ in range(5):
+        with pump.batch():
+            outbox.write(bytes(FIRST_BYTES))
+        await trio.sleep(0.1)
+    assert (outbox.drain_rate, outbox.frame_bytes >= FIRST_BYTES) == (0.0, True)
+    far.close()
+
+
 async def test_small_writes_do_not_grow_frames(autojump_clock: MockClock, pump: Pump) -> None:
     near, far = memory_pipe_pair(pump, MemoryNetwork(capacity_bytes=limits.MIB))
     outbox = Bulk(near)
