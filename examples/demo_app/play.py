@@ -194,7 +194,6 @@ class Play:
         got = await self._downloads.run(
             FAULT_AT_PERCENT, move.happen, "the session was moved to the other broker"
         )
-        answered_at = got.happened_at + move.seconds
         self.see(
             "session moved by command",
             f"{_place(got)}, from {move.source} to {move.to} in {move.seconds * 1000:.0f} ms",
@@ -207,10 +206,10 @@ class Play:
         words = "moved once at each end, suspended nowhere"
         good = counts == [(1, 0)] * len(ENDS)
         self.see("the session", words if good else f"(moved, suspended) {counts}", good)
-        pause = got.longest_wait(got.happened_at, answered_at)
+        pause = got.longest_wait(got.happened_at)
         usual = got.longest_wait(0.0, got.happened_at)
-        words = f"{wait_words(pause)}; its longest wait before: {wait_words(usual)}"
-        self.see("pause that the client saw", words)
+        words = f"{wait_words(pause)} from then on, {wait_words(usual)} before"
+        self.see("longest wait of the client", words)
         self.see("bytes replayed", f"{got.replayed:,}")
         facts = {"from": move.source, "to": move.to, "command_ms": round(move.seconds * 1000, 1)}
         self._see_download(got, "move", pause, **facts)
