@@ -48,6 +48,9 @@ as long as the pipe takes all it is given."""
 MOST_UNSENT_BYTES: Final = 1024 * 1024
 """Links that would need more than this are left to the system, bytes."""
 
+FAST_RATE: Final = MOST_UNSENT_BYTES / UNSENT_SECONDS
+"""The rate from which that is so, bytes a second."""
+
 SAMPLE_SECONDS: Final = 0.01
 """The rate is measured over at least this time, seconds..."""
 
@@ -262,7 +265,7 @@ class Outbox(ABC):
 
     def _measured(self, rate: float, seconds: float) -> None:
         before = self.drain_rate
-        if self._ran_dry and not 0 < before < rate:
+        if self._ran_dry and rate <= (before or FAST_RATE):
             return  # it would have taken more
         if not self._ran_dry:
             self._spare = max(1.0, self._spare * SPARE_DECAY)
@@ -274,7 +277,7 @@ class Outbox(ABC):
     def _limit_by_rate(self) -> None:
         wanted = self.drain_rate * UNSENT_SECONDS or FIRST_BYTES
         unsent = int(max(LEAST_FRAME_BYTES, wanted) * self._spare)
-        if unsent > MOST_UNSENT_BYTES:
+        if unsent >= MOST_UNSENT_BYTES:
             unsent = 0
         # Only what is twice or half of what is set is worth a system call.
         now_set = self._unsent_limit
