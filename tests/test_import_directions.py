@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # except where PEERS says so.
 LAYERS: dict[str, list[set[str]]] = {
     "tunnelkit": [
-        {"errors", "limits", "addresses", "_version"},
+        {"errors", "limits", "addresses", "bucket", "_version"},
         {"wire", "auth", "events"},
         {"pump", "carriers", "services"},
         {"handshake", "proofs", "renewal", "outbox", "liveness"},

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, dict[str, Value]] = {
         "instance": bytes(reversed(FIRST)),
         "nonce": bytes(reversed(SECOND)),
         "features": 0x80000001,
+        "subject": "sidecar/shop",
         "agent": "",
     },
     "proof": {"token": b"header.claims.signature", "signature": SIGNATURE},

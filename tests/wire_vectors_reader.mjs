@@ -13,7 +13,7 @@ const MAX_METADATA = 4096, MAX_ENTRIES = 32;
 // §4: number -> name and fields
 const SCHEMA = {
   0x01: "hello magic:b4 minimum_version:u16 maximum_version:u16 instance:b16 nonce:b32 features:u32 agent:text",
-  0x02: "challenge magic:b4 version:u16 instance:b16 nonce:b32 features:u32 agent:text",
+  0x02: "challenge magic:b4 version:u16 instance:b16 nonce:b32 features:u32 subject:text agent:text",
   0x03: "proof token:bytes signature:b64",
   0x04: "hello-ok broker:u8 subject:text max_sessions:u32 max_payload:u32",
   0x05: "refuse code:u16 minimum_version:u16 maximum_version:u16 text:text",

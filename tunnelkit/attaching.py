@@ -51,6 +51,9 @@ LOOK_SECONDS: Final = 0.3
 """How long an old leg may be silent before it counts as dead, at least; acknowledgements come after
 25 ms, and a slow path makes it longer."""
 
+MAX_LOOK_SECONDS: Final = 1.0
+"""... and at most, seconds: one answer that was late says little of the path."""
+
 _MOVES: Final = "the session moves to another link"
 
 
@@ -74,9 +77,18 @@ class Leg:
         self.link = link
         self.is_busy = False
         """Whether a frame arrived since `is_busy` was last cleared; only an old leg notes it."""
-        self.receive_frame: Callable[[int, int, int, int, memoryview], None] = session.core.receive
+        self.receive_frame: Callable[[int, int, int, int, memoryview], None] = self._too_early
         self.number = number or link.take_number(self)
         link.users[self.number] = self
+
+    def begin(self) -> None:
+        """Take frames from now on: the session goes on here."""
+        self.receive_frame = self._session.core.receive
+
+    def _too_early(
+        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
+    ) -> None:
+        """Nobody has proven that the peer is there: what comes is not its."""
 
     def grow_old(self) -> None:
         """Take note of frames that arrive from now on."""
@@ -135,6 +147,8 @@ class Attaching(ABC, SessionOwner):
         self.old_leg: Leg | None = None
         self.pinned: Link | None = None
         """The link that somebody chose for the session by hand."""
+        self.followed: Link | None = None
+        """The link to which it followed its peer, who had a reason."""
         self.resumed_count = 0
         self.moved_count = 0
         self.last_reason = ""
@@ -279,6 +293,7 @@ class Attaching(ABC, SessionOwner):
         if self.leg is not None:
             self.leg.leave(ErrorCode.SUPERSEDED, _MOVES)
         self.leg = leg
+        leg.begin()
         self.core.attach(leg.link, leg.number, is_counted=True)
 
     def attach_by_peer(self, link: Link, number: int, values: Mapping[str, Value]) -> None:
@@ -378,6 +393,7 @@ class Attaching(ABC, SessionOwner):
         old, self.leg, self.old_leg = self.leg, leg, self.leg
         assert old is not None  # only a session that is attached moves
         old.grow_old()
+        leg.begin()
         self._forget_refusals()
         self.moved_count += 1
         hold = old.link.is_up and old.link.health is Health.UP
@@ -388,7 +404,7 @@ class Attaching(ABC, SessionOwner):
     def _look_later(self, old: Leg) -> None:
         self._acknowledged_before = self.core.acknowledged
         trips = [old.link.round_trip_seconds, self.link and self.link.round_trip_seconds]
-        slow = 3 * max(trip or 0.0 for trip in trips)
+        slow = min(3 * max(trip or 0.0 for trip in trips), MAX_LOOK_SECONDS)
         self._old_timer = self.pump.call_later(max(LOOK_SECONDS, slow), self._look_at_old)
 
     def _look_at_old(self) -> None:

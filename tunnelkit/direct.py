@@ -9,7 +9,7 @@ it is lost or suspect it moves back to a broker, with its streams open (`tunnelk
 An address that a peer names is not to be trusted: without the list it could make this process knock
 at any door of its network.  So the list is empty by default, and only numeric addresses count: what
 a name stands for can change between the check and the connect.  Whoever answers must be the process
-that the session is with; another one is left before it can say anything about it.
+that the session is with; to another one nothing is proven, and no password is shown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Final, Protocol
 import trio
 
 from .addresses import Address, parse_address
+from .bucket import Bucket
 from .dialer import keep_link
 from .errors import ConfigurationError, LinkError
 
@@ -31,6 +32,11 @@ _log = logging.getLogger(__name__)
 
 MAX_DIRECT_ADDRESSES: Final = 4
 """Addresses of one peer that are tried.  Stops: a peer that uses others to knock at many doors."""
+
+MAX_NEW_ADDRESSES: Final = 16
+NEW_ADDRESS_SECONDS: Final = 2.0
+"""Addresses that are taken up at once, and how often one more after that, seconds.
+Stops: a peer that names others again and again, to look for open doors."""
 
 _DIALLED: Final = frozenset({"tcp", "tls", "ws", "wss", "memory"})
 
@@ -78,6 +84,8 @@ class NetworkList:
             host = ipaddress.ip_address(address.host)
         except ValueError:
             return False
+        if "%" in address.host:
+            return False  # an interface of this machine is not for others to name
         if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
             host = host.ipv4_mapped
         return any(host in network for network in self._networks)
@@ -95,8 +103,13 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 class _Holder(Protocol):
     """Who makes links; `Endpoint`."""
 
-    async def hold_link(self, address: Address) -> LinkError:
-        """Make a link, wait until it has ended, and return why."""
+    async def hold_link(
+        self, address: Address, expected: tuple[str, bytes] | None = None
+    ) -> LinkError:
+        """Make a link to this process, wait until it has ended, and return why."""
+
+    def is_own(self, address: Address) -> bool:
+        """Whether links to *address* are kept in any case."""
 
     def leave_link(self, address: Address) -> None:
         """Close the link that was dialled at *address*, if there is one."""
@@ -114,26 +127,34 @@ class DirectDialer:
         self.networks = networks
         self._nursery = nursery
         self._holder = holder
-        self._expected: dict[Address, tuple[str, bytes | None]] = {}
+        self._expected: dict[Address, tuple[str, bytes]] = {}
+        self._doors = Bucket(MAX_NEW_ADDRESSES, 1 / NEW_ADDRESS_SECONDS)
         self._scopes: dict[str, dict[Address, trio.CancelScope]] = {}
         self.failing: dict[Address, str] = {}
         """Why there is no link to an address that a peer named."""
 
     def learn(self, peer: str, instance: bytes | None, text: str) -> None:
-        """*peer*, now this process, says that it accepts links at the addresses in *text*."""
+        """*peer*, now this process, says that it accepts links at the addresses in *text*.
+
+        A peer whose process is not known (a caller) is not dialled.
+        """
         named = [a for a in decode_addresses(text) if self.networks.allows(a)]
-        wanted = named[:MAX_DIRECT_ADDRESSES]
+        wanted = named[:MAX_DIRECT_ADDRESSES] if instance is not None else []
         scopes = self._scopes.setdefault(peer, {})
-        for address in [address for address in scopes if address not in wanted]:
-            self._stop(scopes, address)
+        for address in list(scopes):
+            if address not in wanted or self._expected[address] != (peer, instance):
+                self._stop(scopes, address)
         for address in wanted:
-            known = self._expected.get(address)
-            if known is not None and known[0] != peer:
-                continue  # whoever was first is there, or nobody
+            # Whoever named an address first is there, or nobody; our own links are our own.
+            if address in self._expected or self._holder.is_own(address) or instance is None:
+                continue
+            if not self._doors.take(trio.current_time()):
+                _log.warning("%s names new addresses too fast; the rest is ignored", peer)
+                break
             self._expected[address] = (peer, instance)
-            if address not in scopes:
-                scopes[address] = trio.CancelScope()
-                self._nursery.start_soon(self._dial, address, scopes[address])
+            scopes[address] = trio.CancelScope()
+            who = (peer, instance)
+            self._nursery.start_soon(self._dial, address, who, scopes[address])
 
     def forget(self, peer: str) -> None:
         """There is no session with *peer* any more."""
@@ -147,19 +168,20 @@ class DirectDialer:
         self._expected.pop(address, None)
         self.failing.pop(address, None)
 
-    async def _dial(self, address: Address, scope: trio.CancelScope) -> None:
+    async def _dial(
+        self, address: Address, expected: tuple[str, bytes], scope: trio.CancelScope
+    ) -> None:
+        async def hold(address: Address) -> LinkError:
+            try:
+                return await self._holder.hold_link(address, expected)
+            except ConfigurationError as error:
+                # It is the peer's mistake, and must not end this program.
+                raise LinkError(str(error)) from error
+
         with scope:
-            await keep_link(address, self._holder.hold_link, self._report)
+            await keep_link(address, hold, self._report)
 
     def _report(self, address: Address, error: LinkError) -> None:
         if self.failing.get(address) != str(error):
             self.failing[address] = str(error)
             _log.info("no direct link to %s for now: %s", address, error)
-
-    def is_stranger(self, address: Address | None, subject: str, instance: bytes) -> bool:
-        """Whether another process answered at *address* than the peer who named it."""
-        if address is None or address not in self._expected:
-            return False
-        self.failing.pop(address, None)
-        expected = self._expected[address]
-        return expected[0] != subject or expected[1] not in (None, instance)

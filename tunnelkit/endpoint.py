@@ -127,7 +127,7 @@ class Endpoint(SessionHost):
             with trio.fail_after(timeout):
                 await session.wait_open()
         except trio.TooSlowError:
-            why = session.last_reason or "no link leads to it"
+            why = session.last_reason or self._why_no_link()
             text = (
                 f"no session with {peer!r} within {timeout:g} s ({why}); "
                 "is it running, and do both tokens let the two meet?"
@@ -138,6 +138,13 @@ class Endpoint(SessionHost):
             session.end(ErrorCode.CANCELLED, "the opener gave up")
             raise
         return session
+
+    def _why_no_link(self) -> str:
+        if self.links:
+            return "no link leads to it"
+        waiting = [str(address) for address in self.roster.order]
+        failed = [f"{address}: {text}" for address, text in self.dial_errors.items()]
+        return "; ".join(failed) or f"still connecting to {', '.join(waiting) or 'nobody'}"
 
     def begin_session(self, peer: str) -> Session:
         """Make a session that attaches as soon as the peer can be reached; does not wait."""
@@ -211,8 +218,13 @@ class Endpoint(SessionHost):
         """Return the subjects that can be reached now."""
         return self.roster.peers()
 
-    async def hold_link(self, address: Address) -> LinkError:
+    async def hold_link(
+        self, address: Address, expected: tuple[str, bytes] | None = None
+    ) -> LinkError:
         """Make a link to *address*, wait until it has ended, and return why.
+
+        Args:
+            expected: subject and instance of the only process that may answer.
 
         Raises:
             LinkError: it could not be made.
@@ -221,15 +233,19 @@ class Endpoint(SessionHost):
         while (twin := self._twin(address)) is not None:
             await self.wait_link_closed(twin)
         await self._wait_for_token(address)
-        pipe = await connect(self.network.for_links, address, self.pump)
-        return await self.wait_link_closed(self.begin_link(pipe, address))
+        network = self.network.for_links if expected is None else self.network.for_named
+        pipe = await connect(network, address, self.pump)
+        return await self.wait_link_closed(self.begin_link(pipe, address, expected))
 
     def leave_link(self, address: Address) -> None:
         """Close the link that was dialled at *address*, if there is one."""
-        for link in list(self.links):
-            if self.roster.address_of(link) == address:
-                error = LinkError(f"the link to {address} is not needed any more")
-                link.close_after_flush(error)
+        for link in self.roster.dialled(address):
+            error = LinkError(f"the link to {address} is not needed any more")
+            link.close_after_flush(error) if link.is_up else link.close(error)
+
+    def is_own(self, address: Address) -> bool:
+        """Whether links to *address* are kept in any case."""
+        return self.roster.is_preferred(address)
 
     async def _wait_for_token(self, address: Address) -> None:
         """There is no sense in showing an expired token: wait for a newer one."""
@@ -259,21 +275,20 @@ class Endpoint(SessionHost):
 
     # --- links ------------------------------------------------------------------------------
 
-    def begin_link(self, pipe: Pipe, address: Address) -> Link:
+    def begin_link(
+        self, pipe: Pipe, address: Address, expected: tuple[str, bytes] | None = None
+    ) -> Link:
         """Start a link over a pipe that this side connected."""
-        handshake = Dialing(self.identity, self.instance, os.urandom(32))
+        handshake = Dialing(self.identity, self.instance, os.urandom(32), expected)
         link = self.add_link(pipe, handshake)
         self.roster.begin(link, address)
         link.start()
         return link
 
     def link_up(self, link: Link) -> None:
-        address, peer = self.roster.address_of(link), link.peer
-        assert peer is not None  # a link that is up knows its peer
-        if self.direct.is_stranger(address, peer.subject, peer.instance):
-            link.close(LinkError(f"another process answers at {link.pipe.description}"))
-            return
+        address = self.roster.address_of(link)
         if address is not None:
+            self.direct.failing.pop(address, None)
             self.dial_errors.pop(address, None)
         super().link_up(link)
 

@@ -119,10 +119,19 @@ class Dialing:
         identity: whose link it is.
         instance: 16 random bytes of this process.
         nonce: 32 fresh random bytes.
+        expected: subject and instance of the only process that anything is proven to; None where
+            whoever answers at the address is right.
     """
 
-    def __init__(self, identity: Identity, instance: bytes, nonce: bytes) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        instance: bytes,
+        nonce: bytes,
+        expected: tuple[str, bytes] | None = None,
+    ) -> None:
         self._identity = identity
+        self._expected = expected
         self._instance = instance
         self._nonce = nonce
         self._challenge: Mapping[str, Value] = {}
@@ -159,11 +168,14 @@ class Dialing:
             raise self._refusal(values)
         if frame_type is FrameType.CHALLENGE:
             return self._prove(values)
+        subject, is_broker = str(values["subject"]), values["broker"] == 1
+        if subject != self._challenge["subject"] or (is_broker and self._expected is not None):
+            raise RemoteProtocolError("the peer is another one than it said before")
         self.peer = Peer(
-            subject=str(values["subject"]),
+            subject=subject,
             instance=_bytes(self._challenge["instance"]),
             agent=str(self._challenge["agent"]),
-            is_broker=values["broker"] == 1,
+            is_broker=is_broker,
             transcript=self._transcript,
         )
         return b""
@@ -186,8 +198,11 @@ class Dialing:
         if values["version"] != VERSION:
             raise RemoteProtocolError("the peer chose a version that was not offered")
         self._challenge = values
+        subject = str(values["subject"])
+        if self._expected not in (None, (subject, values["instance"])):
+            raise RemoteProtocolError("another process answers than the one that was dialled")
         token = self._identity.token.encode()
-        message = hello_message(*self._transcript, token)
+        message = hello_message(*self._transcript, token, subject)
         signature = sign(self._identity.key, message)
         payload = encode_fields(FrameType.PROOF, token=token, signature=signature)
         return encode_frame(FrameType.PROOF, payload)
@@ -267,6 +282,7 @@ class Accepting:
             instance=self._instance,
             nonce=self._nonce,
             features=0,
+            subject=self._subject,
             agent=AGENT,
         )
         return encode_frame(FrameType.CHALLENGE, payload)
@@ -276,7 +292,7 @@ class Accepting:
         capability = self._trust.verify(token, self._clock())
         nonce, instance = _bytes(self._hello["nonce"]), _bytes(self._hello["instance"])
         transcript = nonce, self._nonce, instance, self._instance
-        message = hello_message(*transcript, token)
+        message = hello_message(*transcript, token, self._subject)
         verify_signature(capability.holder, message, _bytes(values["signature"]))
         self.peer = Peer(
             subject=capability.subject,

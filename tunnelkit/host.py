@@ -10,13 +10,14 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
 from . import limits
 from .addresses import Address
 from .auth import KeyRing, RevocationList, Trust
+from .bucket import Seldom
 from .carriers import Listener, Network, Pipe
 from .errors import AuthenticationError, ErrorCode, LinkError, RemoteProtocolError
 from .events import Event, EventHub, StrangersRefused, Watcher
@@ -29,9 +30,6 @@ from .wire.frames import Value
 from .wire.states import LinkState
 
 __all__ = ["LinkHost"]
-
-TELL_EVERY_SECONDS: Final = 1.0
-"""Strangers that fail are logged this often.  Stops: logs that a port scan fills."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +66,7 @@ class LinkHost(ABC, Generic[L]):
         self.events = EventHub()
         self.tell = Teller(self.events)
         self._ping_seconds = ping_seconds
-        self._told_at = float("-inf")
-        self._turned_away = 0
+        self._strangers = Seldom()
         self._closed: dict[L, trio.Event] = {}
         self._link_count = 0
         self.is_closed = False
@@ -206,13 +203,11 @@ class LinkHost(ABC, Generic[L]):
 
     def _stranger_failed(self, error: LinkError) -> None:
         """Log why somebody did not get in, at most one line a second."""
-        now = trio.current_time()
-        self._turned_away += 1
-        if now - self._told_at >= TELL_EVERY_SECONDS:
-            event = StrangersRefused(why=str(error), count=self._turned_away)
+        count = self._strangers.count(trio.current_time())
+        if count:
+            event = StrangersRefused(why=str(error), count=count)
             _log.warning("%s", event.text, extra={"fields": {"event": event.kind}})
             self.events.tell(event)
-            self._told_at, self._turned_away = now, 0
 
     def stop_listening(self) -> None:
         """Accept no more links."""

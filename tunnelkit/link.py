@@ -16,12 +16,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from . import limits
 from .auth import Identity
+from .bucket import Bucket
 from .carriers import Pipe, PipeBroken
 from .carriers.farewell import REFUSAL_SECONDS, Farewell
 from .errors import AuthenticationError, LinkError, LinkLost, RemoteProtocolError
@@ -29,7 +30,7 @@ from .handshake import Accepting, Dialing, NotALink, Peer, check_first_bytes
 from .liveness import TICKS, Health, Liveness
 from .outbox import FIRST_BYTES, Outbox
 from .pump import Timer
-from .renewal import Allowance, renewal
+from .renewal import allowance, renewal
 from .wire.frames import (
     FLAG_OPTIONAL,
     OPTIONAL_FRAMES,
@@ -43,6 +44,9 @@ from .wire.session import AttachmentLost
 from .wire.states import LinkState
 
 __all__ = ["Health", "Link", "LinkOwner", "LinkUser", "new_instance"]
+
+MAX_GO_AWAYS: Final = 4
+"""How often a peer may say that it goes away.  Stops: events and log lines without end."""
 
 _log = logging.getLogger(__name__)
 
@@ -124,8 +128,10 @@ class Link(Outbox):
         """When it came up, unix seconds."""
         self.round_trip_seconds: float | None = None
         self.bytes_in = 0
-        self.allowance = Allowance()
+        self.allowance = allowance()
         """What the peer may still cost in signatures to check."""
+        self.attaches = Bucket(limits.MAX_SESSIONS_PER_LINK, limits.MAX_ATTACHES_PER_SECOND)
+        """How often the peer may still attach a session."""
         self._handshake: Dialing | Accepting | None = handshake
         self._handshake_seconds = handshake_seconds
         self._ping_seconds = ping_seconds
@@ -135,6 +141,7 @@ class Link(Outbox):
         self._highest_peer_number = 0
         self._turn = 0
         self._pongs_waiting = 0
+        self._go_aways = 0
         self._heard = False
         self._tick_seconds = ping_seconds / TICKS
         self._liveness: Liveness | None = None
@@ -361,6 +368,9 @@ class Link(Outbox):
             case FrameType.PONG:
                 self._receive_pong(payload)
             case FrameType.GO_AWAY:
+                self._go_aways += 1
+                if self._go_aways > MAX_GO_AWAYS:
+                    raise RemoteProtocolError("go-away again and again")
                 self.state = LinkState.LEAVING
                 self.owner.hop_frame(self, frame_type, session, payload)
             case _ if frame_type >= FrameType.ATTACH:

@@ -27,6 +27,7 @@ import trio
 from . import limits
 from .attaching import Leg
 from .auth import Identity, KeyRing, Trust, may_open
+from .bucket import Seldom
 from .carriers import Network, Pipe
 from .dialer import is_final, next_delay
 from .errors import (
@@ -38,8 +39,8 @@ from .errors import (
     SessionError,
 )
 from .handshake import Accepting, Dialing
-from .host import TELL_EVERY_SECONDS, LinkHost
-from .link import Link
+from .host import LinkHost
+from .link import Health, Link
 from .pump import Pump
 from .roster import Roster
 from .session import Session
@@ -82,7 +83,7 @@ class SessionHost(LinkHost[Link]):
         self._origins: dict[bytes, str] = {}
         self._asked_for: Counter[str] = Counter()
         self._is_placing = False
-        self._told_list_at = float("-inf")
+        self._bad_lists = Seldom()
 
     @property
     def subject(self) -> str:
@@ -107,10 +108,12 @@ class SessionHost(LinkHost[Link]):
         assert peer is not None  # a link that is up knows its peer
         is_direct = not peer.is_broker
         is_caller = peer.capability is not None and peer.capability.is_caller
-        if is_direct:
+        if is_direct and not link.is_dialer:
             self._replace_links(link, is_caller=is_caller)
         self.roster.add(link, peer.instance, is_direct=is_direct)
         self.tell.link_up(link)
+        if is_direct:
+            self._is_better(link)
         if is_direct and not is_caller:
             self._arrived(link, peer.subject, peer.instance)
         self._place_all()
@@ -144,7 +147,15 @@ class SessionHost(LinkHost[Link]):
         for subject in peers:
             self.tell.peer_left(link, subject)
 
+    def _is_better(self, link: Link) -> None:
+        """A direct link is up, or works again: what made sessions leave it may be over."""
+        for session in self.sessions.values():
+            if link.peer is not None and session.peer == link.peer.subject:
+                session.followed = None
+
     def health_changed(self, link: Link) -> None:
+        if link.health is Health.UP:
+            self._is_better(link)
         self.tell.link_health(link)
         self._place_all()
 
@@ -195,6 +206,8 @@ class SessionHost(LinkHost[Link]):
         assert isinstance(session_id, bytes)  # the field table says so
         session = self.sessions.get(session_id)
         try:
+            if not link.attaches.take(trio.current_time()):
+                raise SessionError(ErrorCode.LIMIT_EXCEEDED, "attaches come too fast")
             if session is None:
                 session = self._new_responder(session_id, link.peer.subject, link)
             elif session.peer != link.peer.subject or session.role is not Role.RESPONDER:
@@ -234,6 +247,8 @@ class SessionHost(LinkHost[Link]):
         if session is None or session.peer != peer or not may_say_so:
             return
         if session.may_follow(link):
+            session.moved_by = "peer"
+            session.followed = link
             session.attach(link)
 
     def _receive_presence(self, link: Link, values: Mapping[str, Value]) -> None:
@@ -259,15 +274,17 @@ class SessionHost(LinkHost[Link]):
             if link.allowance.take(now) and self.learn_revocations(signed):
                 _log.info("a revocation list came from the broker at %s", link.pipe.description)
         except AuthenticationError as error:
-            if now - self._told_list_at >= TELL_EVERY_SECONDS:
-                self._told_list_at = now
+            if self._bad_lists.count(now):
                 text = "%r: its revocation list is ignored: %s"
                 _log.warning(text, link, error)
 
     def _receive_go_away(self, link: Link, values: Mapping[str, Value]) -> None:
         code, text = _int(values["code"]), str(values["text"])
         link.retry_after_seconds = _int(values["reconnect_after_ms"]) / 1000
-        if code in (ErrorCode.DISPLACED, ErrorCode.TOKEN_REVOKED):
+        # Only those whom we were told to dial can send us away for good.
+        address = self.roster.address_of(link)
+        is_final = code in (ErrorCode.DISPLACED, ErrorCode.TOKEN_REVOKED)
+        if is_final and address is not None and self.roster.is_preferred(address):
             link.close(LinkRefused(code, text))
         else:
             self.tell.link_leaving(link, values)
@@ -313,15 +330,24 @@ class SessionHost(LinkHost[Link]):
             session.peer,
             session.aim,
             is_attached=session.core.is_attached,
-            is_pinned=session.aim is session.pinned,
+            # A responder asks for another link only when its own is no good.
+            is_pinned=session.role is Role.RESPONDER
+            or session.aim in (session.pinned, session.followed),
             avoid=frozenset(session.turned_away),
         )
 
     def session_opened(self, session: Session) -> None:
         """A session is established."""
         if session.link is not None:
-            session.peer_instance = self.roster.instance_of(session.link, session.peer)
+            session.peer_instance = self._instance_of_peer(session, session.link)
             self.tell.session_open(session, session.link)
+
+    def _instance_of_peer(self, session: Session, link: Link) -> bytes | None:
+        """Return which process the session is with; None for a caller, of which there are many."""
+        shown = session.peer_capability
+        if shown is not None and shown.is_caller:
+            return None
+        return self.roster.instance_of(link, session.peer)
 
     def _arrived(self, link: Link, subject: str, instance: bytes) -> None:
         """A peer can be reached; if it is a new process, the sessions with the old one end."""

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from .auth import Identity, Trust, renew_message, sign, verify_signature
+from .bucket import Bucket
 from .errors import AuthenticationError, ErrorCode, RemoteProtocolError
 from .handshake import Peer
 from .wire.frames import Value
 
-__all__ = ["Allowance", "renewal", "renewed"]
+__all__ = ["allowance", "renewal", "renewed"]
 
 MAX_AT_ONCE: Final = 16
 """Renewals, and lists of a broker, that a peer may send in a row.
@@ -26,21 +27,9 @@ EACH_SECONDS: Final = 1.0
 """The time after which one more is allowed, seconds."""
 
 
-class Allowance:
-    """How often a peer may still ask for costly work."""
-
-    def __init__(self) -> None:
-        self._left = float(MAX_AT_ONCE)
-        self._counted_at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Take one; say whether there was one.  *now* is seconds of any one clock."""
-        self._left = min(self._left + (now - self._counted_at) / EACH_SECONDS, float(MAX_AT_ONCE))
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+def allowance() -> Bucket:
+    """Return how often a peer may ask for costly work."""
+    return Bucket(MAX_AT_ONCE, 1 / EACH_SECONDS)
 
 
 def renewal(identity: Identity, peer: Peer) -> tuple[bytes, bytes]:

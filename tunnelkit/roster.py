@@ -70,6 +70,19 @@ class Roster(Generic[L]):
             self._leads_to[address] = instance
         return address
 
+    def dialled(self, address: Address) -> list[L]:
+        """Return the links to *address*, those that are being made too."""
+        return [link for link, dialled in self._addresses.items() if dialled == address]
+
+    @property
+    def order(self) -> list[Address]:
+        """The addresses that were to be dialled, the preferred ones first."""
+        return list(self._order)
+
+    def is_preferred(self, address: Address) -> bool:
+        """Say whether *address* is one of those that were to be dialled."""
+        return address in self._order
+
     def is_direct(self, link: L) -> bool:
         """Say whether *link* leads to a peer itself."""
         return link in self._direct

@@ -21,6 +21,7 @@ import trio
 from . import limits
 from .attaching import Attaching
 from .auth import Capability, Identity, Trust
+from .bucket import Bucket
 from .errors import (
     AuthenticationError,
     ErrorCode,
@@ -31,7 +32,7 @@ from .errors import (
 from .events import LinkFacts, SessionFacts
 from .link import Health, Link
 from .pump import Pump, Timer
-from .renewal import Allowance
+from .renewal import allowance
 from .stream import Stream
 from .wire.frames import Role, Value
 from .wire.states import Attachment
@@ -114,10 +115,9 @@ class Session(Attaching):
         self._paused_at: float | None = None
         self._ack_timer: Timer | None = None
         self._is_closing = False
-        self._allowance = Allowance()
+        self._allowance = allowance()
         self._changed = trio.Event()
-        self._opens_left = float(limits.MAX_OPENS_PER_SECOND)
-        self._opens_counted_at = trio.current_time()
+        self._opens = Bucket(limits.MAX_OPENS_PER_SECOND, limits.MAX_OPENS_PER_SECOND)
         if role is Role.INITIATOR:
             self._send_session_open()
 
@@ -332,7 +332,7 @@ class Session(Attaching):
             self.endpoint.session_opened(self)
 
     def suspended(self) -> None:
-        self.pinned = None
+        self.pinned = self.followed = None
         if self.open_on is not None and not self.is_suspended:
             self._pause()
             self.is_suspended = True
@@ -414,17 +414,10 @@ class Session(Attaching):
             self.end(error.code, error.text)
 
     def stream_offered(self, stream: StreamCore) -> None:
-        if self._is_flood():
+        if not self._opens.take(trio.current_time()):
             stream.refuse(ErrorCode.LIMIT_EXCEEDED, "opens come too fast; wait a second")
         else:
             self.endpoint.stream_offered(self, stream)
-
-    def _is_flood(self) -> bool:
-        now, limit = trio.current_time(), limits.MAX_OPENS_PER_SECOND
-        self._opens_left += (now - self._opens_counted_at) * limit
-        self._opens_left = min(self._opens_left, float(limit)) - 1
-        self._opens_counted_at = now
-        return self._opens_left < 0
 
     def ack_wanted(self) -> None:
         if self._ack_timer is None:

@@ -30,7 +30,7 @@ from tunnelkit.errors import (
     LinkRefused,
     RemoteProtocolError,
 )
-from tunnelkit.handshake import AGENT
+from tunnelkit.handshake import AGENT, Dialing
 from tunnelkit.link import Link
 from tunnelkit.pump import Pump, acquire_pump, release_pump
 from tunnelkit.testing import memory_pipe_pair
@@ -40,6 +40,7 @@ from tunnelkit.wire.frames import (
     MAGIC,
     VERSION,
     FrameType,
+    decode_fields,
     encode_fields,
     encode_frame,
 )
@@ -166,6 +167,26 @@ async def test_replayed_proof_is_refused(pump: Pump) -> None:
     assert info.value.code == ErrorCode.WRONG_HOLDER
 
 
+def test_a_proof_for_one_acceptor_is_worth_nothing_at_another() -> None:
+    acceptor, dialer = accepting(), dialing()
+    answer = acceptor.receive(FrameType.HELLO, 0, memoryview(dialer.begin())[HEADER.size :])
+    values = decode_fields(FrameType.CHALLENGE, memoryview(answer)[HEADER.size :])
+    told = encode_fields(FrameType.CHALLENGE, **{**values, "subject": "somebody else"})
+    proof = dialer.receive(FrameType.CHALLENGE, 0, memoryview(told))
+    with pytest.raises(AuthenticationError) as info:
+        acceptor.receive(FrameType.PROOF, 0, memoryview(proof)[HEADER.size :])
+    assert info.value.code == ErrorCode.WRONG_HOLDER
+
+
+@pytest.mark.parametrize("expected", [("somebody else", bytes(16)), ("bob", b"x" * 16)])
+def test_nothing_is_proven_to_another_than_the_one_expected(expected: tuple[str, bytes]) -> None:
+    acceptor = accepting()
+    dialer = Dialing(make_identity("alice"), bytes(16), bytes(32), expected)
+    answer = acceptor.receive(FrameType.HELLO, 0, memoryview(dialer.begin())[HEADER.size :])
+    with pytest.raises(RemoteProtocolError, match="another process"):
+        dialer.receive(FrameType.CHALLENGE, 0, memoryview(answer)[HEADER.size :])
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (2, 9), (7, 3)])
 async def test_unsupported_versions_are_named(low: int, high: int, pump: Pump) -> None:
     peer, link, _ = stranger_at(pump)
@@ -199,6 +220,7 @@ def test_dialer_refuses_a_version_that_it_did_not_offer() -> None:
         instance=bytes(16),
         nonce=bytes(32),
         features=0,
+        subject="",
         agent="",
     )
     with pytest.raises(RemoteProtocolError, match="version that was not offered"):

@@ -88,7 +88,8 @@ def test_a_proof_is_for_one_role_session_and_token(message: bytes) -> None:
 
 def test_a_renewal_of_a_link_is_no_hello_and_differs_in_every_part() -> None:
     parts = (b"a" * 32, b"b" * 32, b"c" * 16, b"d" * 16)
-    messages = {hello_message(*parts, b"t"), renew_message(parts, b"t"), renew_message(parts, b"u")}
+    hello = hello_message(*parts, b"t", "a")
+    messages = {hello, renew_message(parts, b"t"), renew_message(parts, b"u")}
     for index, part in enumerate(parts):
         changed = list(parts)
         changed[index] = b"x" * len(part)

@@ -21,7 +21,7 @@ from tunnelkit.auth.keys import generate_key
 from tunnelkit.carriers import connect
 from tunnelkit.endpoint import Endpoint
 from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused
-from tunnelkit.renewal import MAX_AT_ONCE, Allowance
+from tunnelkit.renewal import MAX_AT_ONCE, allowance
 from tunnelkit.wire.frames import FrameType
 
 
@@ -214,7 +214,7 @@ async def test_what_the_other_side_may_not_say_ends_the_link(
 
 
 def test_an_allowance_fills_up_again() -> None:
-    allowance = Allowance()
-    assert [allowance.take(0.0) for _ in range(MAX_AT_ONCE + 1)] == [True] * MAX_AT_ONCE + [False]
-    assert allowance.take(1.0)
-    assert not allowance.take(1.5)
+    left = allowance()
+    assert [left.take(0.0) for _ in range(MAX_AT_ONCE + 1)] == [True] * MAX_AT_ONCE + [False]
+    assert left.take(1.0)
+    assert not left.take(1.5)

@@ -76,18 +76,21 @@ def hello_message(
     instance_dialer: bytes,
     instance_acceptor: bytes,
     token: bytes,
+    acceptor: str,
 ) -> bytes:
     """Return what the holder of *token* signs in a hello.
 
     Args:
         nonce_dialer: 32 fresh random bytes, as `nonce_acceptor`.
         instance_dialer: the 16 bytes that name the process, as `instance_acceptor`.
+        acceptor: the subject of whom it is shown to, "" for a broker: nobody else can use it.
 
     Raises:
         LocalProtocolError: an argument has the wrong length.
     """
     transcript = nonce_dialer, nonce_acceptor, instance_dialer, instance_acceptor
-    return _of_link(_HELLO, transcript, token)
+    shown_to = hashlib.sha256(acceptor.encode()).digest()
+    return _of_link(_HELLO, transcript, token) + shown_to
 
 
 def renew_message(transcript: tuple[bytes, bytes, bytes, bytes], token: bytes) -> bytes:

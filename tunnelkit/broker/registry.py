@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from tunnelkit import limits
 from tunnelkit.auth import Capability, may_meet
 from tunnelkit.auth.capability import matches
+from tunnelkit.bucket import Bucket
 from tunnelkit.errors import ErrorCode, RemoteProtocolError
 from tunnelkit.wire.frames import FrameType, Role
 
@@ -97,8 +98,9 @@ class _Peer:
     instance: bytes
     numbers: dict[int, tuple[bytes, Role]] = field(default_factory=dict)
     highest_number: int = 0
-    attaches_left: float = float(limits.MAX_SESSIONS_PER_LINK)
-    attaches_counted_at: float = 0.0
+    attaches: Bucket = field(
+        default_factory=lambda: Bucket(limits.MAX_SESSIONS_PER_LINK, limits.MAX_ATTACHES_PER_SECOND)
+    )
 
     @property
     def place(self) -> tuple[str, bytes]:
@@ -314,11 +316,8 @@ class Registry:
     def _refusal(
         self, peer: _Peer, attach: Attach, now: float, wall: float
     ) -> tuple[int, str] | None:
-        peer.attaches_left += (now - peer.attaches_counted_at) * limits.MAX_ATTACHES_PER_SECOND
-        peer.attaches_left = min(peer.attaches_left, float(limits.MAX_SESSIONS_PER_LINK)) - 1
-        peer.attaches_counted_at = now
         subject = peer.capability.subject
-        if peer.attaches_left < 0:
+        if not peer.attaches.take(now):
             return ErrorCode.LIMIT_EXCEEDED, "attaches come too fast"
         if len(peer.numbers) >= limits.MAX_SESSIONS_PER_LINK:
             return ErrorCode.LIMIT_EXCEEDED, "too many sessions on this link"

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol, TypeAlias
 
+import trio
+
 from tunnelkit.addresses import Address
 from tunnelkit.errors import LinkError
 from tunnelkit.pump import Pump
@@ -146,6 +148,12 @@ class Network(ABC):
         """The network by which links are dialled: through proxies, where there are such."""
         return self
 
+    @property
+    def for_named(self) -> Network:
+        """The network by which addresses are dialled that a peer names: straight, and without the
+        headers and tokens that are meant for others."""
+        return self
+
     @abstractmethod
     async def resolve(self, address: Address) -> Address:
         """Return the address with its name looked up.
@@ -155,8 +163,14 @@ class Network(ABC):
         Cancellation: atomic.
         """
 
-    async def resolve_all(self, address: Address) -> list[Address]:
+    async def resolve_all(
+        self, address: Address, limiter: trio.CapacityLimiter | None = None
+    ) -> list[Address]:
         """Return every address that its name leads to, in the order of the name service.
+
+        Args:
+            limiter: how many look-ups there may be at once; one that was cancelled counts until
+                the system has given it up.  None: as many as Trio has threads.
 
         Raises:
             ConnectFailed: the name is not known.

@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -349,6 +350,11 @@ class SocketNetwork(Network):
     def for_links(self) -> Network:
         return ProxiedNetwork(self, self.proxy) if self.proxy is not None else self
 
+    @property
+    def for_named(self) -> Network:
+        own = replace(self.websocket, headers=(), bearer_token=None)
+        return SocketNetwork(self.tls, own)
+
     def _tls_around(self, pipe: Pipe, address: Address) -> TlsPipe:
         """Return *pipe*, which was dialled, inside of TLS.
 
@@ -387,7 +393,9 @@ class SocketNetwork(Network):
         found = await self.resolve_all(address)
         return next((one for one in found if ":" not in one.host), found[0])
 
-    async def resolve_all(self, address: Address) -> list[Address]:
+    async def resolve_all(
+        self, address: Address, limiter: trio.CapacityLimiter | None = None
+    ) -> list[Address]:
         if address.scheme == "unix":
             return [address]
         if address.scheme not in _SCHEMES:
@@ -401,9 +409,13 @@ class SocketNetwork(Network):
         else:
             return [address]
         try:
-            found = await trio.socket.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM
+            look_up = partial(
+                socket.getaddrinfo,
+                address.host.encode("idna"),
+                address.port,
+                type=socket.SOCK_STREAM,
             )
+            found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=limiter)
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no host name"
             raise ConnectFailed(f"cannot look up {address.host}: {why}") from error

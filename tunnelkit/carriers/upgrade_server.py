@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import h11
+import trio
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 from wsproto.utilities import RemoteProtocolError
 
 from tunnelkit.addresses import Address
+from tunnelkit.bucket import Seldom
 from tunnelkit.pump import Pump
 
 from .exchange import MAX_HEAD_BYTES, Handshake
@@ -55,6 +57,7 @@ class _Door:
         self.options = options
         self.accept = accept
         self.open: set[_Server] = set()
+        self.refusals = Seldom()
 
     def let_in(self, inner: Pipe) -> None:
         server = _Server(inner, self)
@@ -102,9 +105,8 @@ class _Server(Handshake):
 
     def _refuse(self, refusal: _Refusal) -> None:
         """Answer, and leave the other side a moment to read it."""
-        name = self._inner.description
         cause = refusal.text.partition("\n")[0]
-        _log.info("no WebSocket for %s: %d %s", name, refusal.status, cause)
+        self._tell(f"{refusal.status} {cause}")
         self._is_refused = True
         self._timer.cancel()
         self._timer = self._inner.pump.call_later(LINGER_SECONDS, self.abandon)
@@ -129,8 +131,14 @@ class _Server(Handshake):
         if self._is_over:
             return
         if not self._is_refused:
-            _log.info("no WebSocket for %s: %s", self._inner.description, why)
+            self._tell(why)
         self.abandon()
+
+    def _tell(self, why: str) -> None:
+        count = self._door.refusals.count(trio.current_time())
+        if count:
+            more = f" ({count - 1} more since the last line)" if count > 1 else ""
+            _log.info("no WebSocket for %s: %s%s", self._inner.description, why, more)
 
     def finish(self) -> None:
         super().finish()
@@ -147,6 +155,8 @@ def _accept(head: bytes, door: _Door) -> bytes:
         raise _Refusal(400, "This is not HTTP/1.1 as it should be.") from None
     if not isinstance(request, h11.Request):
         raise _Refusal(400, "This is not HTTP/1.1 as it should be.")
+    if request.http_version < b"1.1":
+        raise _Refusal(400, "A WebSocket needs HTTP/1.1.")
     headers = list(request.headers)
     _check_request(request, dict(headers), door)
     websocket = WSConnection(ConnectionType.SERVER)

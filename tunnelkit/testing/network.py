@@ -206,7 +206,9 @@ class MemoryHost(Network):
             raise _unknown_host(self.network, address)
         return address
 
-    async def resolve_all(self, address: Address) -> list[Address]:
+    async def resolve_all(
+        self, address: Address, limiter: trio.CapacityLimiter | None = None
+    ) -> list[Address]:
         await trio.lowlevel.checkpoint()
         _check_scheme(address)
         hosts = self.network.names.get(address.host, [address.host])

@@ -181,6 +181,7 @@ FIELDS: Final[Mapping[FrameType, tuple[tuple[str, str], ...]]] = {
         ("instance", "b16"),
         ("nonce", "b32"),
         ("features", "u32"),
+        ("subject", "text"),
         ("agent", "text"),
     ),
     FrameType.PROOF: (("token", "bytes"), ("signature", "b64")),

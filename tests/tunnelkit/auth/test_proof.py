@@ -29,8 +29,9 @@ HASH = hashlib.sha256(b"token").digest()
 
 
 def test_hello_message_byte_for_byte() -> None:
-    message = hello_message(b"n" * 32, b"m" * 32, b"i" * 16, b"j" * 16, b"token")
+    message = hello_message(b"n" * 32, b"m" * 32, b"i" * 16, b"j" * 16, b"token", "bob")
     parts = [b"tunnelkit/1 hello\0", b"n" * 32, b"m" * 32, b"i" * 16, b"j" * 16, HASH]
+    parts.append(hashlib.sha256(b"bob").digest())
     assert message == b"".join(parts)
 
 
@@ -48,7 +49,7 @@ def test_attach_message_byte_for_byte() -> None:
 
 def test_messages_of_the_two_roles_and_purposes_differ() -> None:
     messages = [
-        hello_message(bytes(32), bytes(32), bytes(16), bytes(16), b""),
+        hello_message(bytes(32), bytes(32), bytes(16), bytes(16), b"", ""),
         session_open_message(INITIATOR, bytes(16), bytes(32), NO_SHARE, b""),
         session_open_message(RESPONDER, bytes(16), bytes(32), NO_SHARE, b""),
         attach_message(INITIATOR, bytes(16), 0, 0),
@@ -68,7 +69,7 @@ def test_messages_of_the_two_roles_and_purposes_differ() -> None:
 )
 def test_hello_message_refuses_wrong_lengths(arguments: tuple[bytes, bytes, bytes, bytes]) -> None:
     with pytest.raises(LocalProtocolError, match="bytes instead of"):
-        hello_message(*arguments, b"token")
+        hello_message(*arguments, b"token", "bob")
 
 
 @pytest.mark.parametrize(("role", "number"), [(2, 0), (-1, 0), (0, -1), (0, 1 << 64)])
