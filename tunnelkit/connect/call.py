@@ -75,6 +75,7 @@ NOT_ALLOWED: Final = frozenset(
     {
         ErrorCode.UNAUTHENTICATED,
         ErrorCode.TOKEN_EXPIRED,
+        ErrorCode.TOKEN_REVOKED,
         ErrorCode.WRONG_HOLDER,
         ErrorCode.FORBIDDEN,
         ErrorCode.UNKNOWN_TARGET,

@@ -256,6 +256,8 @@ class AllowList:
         is_narrow = is_own or is_special(ip)
         if rule.has_ip(ip):
             return not is_narrow or rule.names_special(is_own=is_own)
+        if is_own:
+            return False
         if is_narrow:
             return rule.name == target.host == "localhost" and ip.is_loopback
         return rule.name == "*" if target.ip is not None else rule.has_name(target.host)

@@ -21,6 +21,7 @@ from typing import Final
 import trio
 
 from tunnelkit.addresses import Address
+from tunnelkit.bucket import Seldom
 from tunnelkit.carriers import Listener, Pipe
 from tunnelkit.errors import ErrorCode, OpenRefused, SessionError, code_name
 from tunnelkit.keeping import SessionKeeper
@@ -40,9 +41,6 @@ away; most would have given up by then."""
 MAX_GUESTS: Final = 1024
 """Most clients of one door that have no stream yet; more are refused.  Stops: a program that
 connects without end while the peer is away, and takes all descriptors."""
-
-TELL_EVERY_SECONDS: Final = 1.0
-"""Failures of one door are logged this often.  Stops: logs that a client fills by trying again."""
 
 
 class Guest:
@@ -89,8 +87,7 @@ class Door(ABC):
         self._ends: set[PipeEnd] = set()
         self._bytes_in = 0
         self._bytes_out = 0
-        self._told_at = -TELL_EVERY_SECONDS
-        self._untold = 0
+        self._failures = Seldom()
         keeper.sources.append(self._wanted_peers)
         keeper.listeners.append(self._look)
 
@@ -234,12 +231,10 @@ class Door(ABC):
     def tell(self, why: str) -> None:
         """Remember why a client was not served, and log it, at most one line a second."""
         self.last_reason = why
-        self._untold += 1
-        now = trio.current_time()
-        if now - self._told_at >= TELL_EVERY_SECONDS:
-            more = f" ({self._untold - 1} more since the last line)" if self._untold > 1 else ""
+        count = self._failures.count(trio.current_time())
+        if count:
+            more = f" ({count - 1} more since the last line)" if count > 1 else ""
             _log.warning("%s: %s%s", self.name, why, more)
-            self._told_at, self._untold = now, 0
 
     # --- life ---------------------------------------------------------------------------------
 

@@ -200,11 +200,10 @@ class Exit:
             return
         found: list[Address] | ConnectFailed
         with trio.CancelScope() as opening.pending:
-            async with self._look_ups:
-                try:
-                    found = await network.resolve_all(address)
-                except ConnectFailed as error:
-                    found = error
+            try:
+                found = await network.resolve_all(address, self._look_ups)
+            except ConnectFailed as error:
+                found = error
             with pump.batch():
                 opening.pending = None
                 if isinstance(found, ConnectFailed):

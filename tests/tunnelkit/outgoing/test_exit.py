@@ -140,7 +140,7 @@ async def test_silent_addresses_are_unreachable_in_time(autojump_clock: MockCloc
 async def test_slow_look_up_ends_with_the_time_for_a_connect(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang(host: MemoryHost, address: Address) -> list[Address]:
+    async def hang(host: MemoryHost, address: Address, limiter: object) -> list[Address]:
         await trio.sleep_forever()
 
     async with no_leaks(), open_stage(allow=["db:80"]) as stage:
@@ -154,9 +154,12 @@ async def test_flood_of_slow_names_is_bounded(
 ) -> None:
     running: list[Address] = []
 
-    async def hang(host: MemoryHost, address: Address) -> list[Address]:
-        running.append(address)
-        await trio.sleep_forever()
+    async def hang(
+        host: MemoryHost, address: Address, limiter: trio.CapacityLimiter
+    ) -> list[Address]:
+        async with limiter:
+            running.append(address)
+            await trio.sleep_forever()
 
     async with no_leaks(), open_stage(allow=["*:80"]) as stage:
         monkeypatch.setattr(MemoryHost, "resolve_all", hang)
