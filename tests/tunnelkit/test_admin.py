@@ -440,7 +440,9 @@ def text_of(status: dict[str, Any]) -> str:
 def test_status_has_a_line_for_each_link_and_session() -> None:
     text = text_of({"program": "sidecar_proxy", "links": [LINK], "sessions": [SESSION]})
     assert "broker  tcp://127.0.0.1:7000  up, up  0.5 ms      2.0 KiB  1 B  1 min" in text
-    assert "devbox/alice  tcp://broker:7000  open (suspect)  1        0 B      5.0 MiB   1 / 2" in text
+    assert (
+        "devbox/alice  tcp://broker:7000  open (suspect)  1        0 B      5.0 MiB   1 / 2" in text
+    )
 
 
 def test_status_names_links_that_cannot_be_made() -> None:
