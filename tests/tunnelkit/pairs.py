@@ -47,6 +47,7 @@ def make_identity(
     targets: Iterable[str] = ("*",),
     issuer: Ed25519PrivateKey = ISSUER,
     lifetime_seconds: int = 3600,
+    is_caller: bool = False,
     now: float = NOW,
 ) -> Identity:
     """Return an identity that may meet everybody and open everything, unless told otherwise."""
@@ -58,6 +59,7 @@ def make_identity(
         lifetime_seconds=lifetime_seconds,
         peers=peers,
         targets=targets,
+        is_caller=is_caller,
         now=now,
     )
     return Identity(key, token)
