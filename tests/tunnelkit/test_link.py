@@ -22,7 +22,7 @@ from tests.tunnelkit.strangers import (
 )
 from tunnelkit import limits
 from tunnelkit.errors import ErrorCode, LinkError, LinkLost
-from tunnelkit.link import Health, Link
+from tunnelkit.link import MAX_GO_AWAYS, Health, Link
 from tunnelkit.pump import Pump, acquire_pump, release_pump
 from tunnelkit.testing import MemoryNetwork, no_leaks
 from tunnelkit.wire.frames import (
@@ -281,6 +281,18 @@ async def test_go_away_makes_the_link_leaving(pump: Pump) -> None:
     assert link.state is LinkState.LEAVING
     assert link.is_up
     assert owner.hops[0][0] is FrameType.GO_AWAY
+
+
+async def test_go_aways_without_end_end_the_link(pump: Pump) -> None:
+    peer, _, owner = await up(pump)
+    for _ in range(MAX_GO_AWAYS):
+        peer.say(FrameType.GO_AWAY, code=0, reconnect_after_ms=0, text="bye")
+    await settle()
+    assert not owner.closed
+    peer.say(FrameType.GO_AWAY, code=0, reconnect_after_ms=0, text="bye")
+    await settle()
+    assert "go-away again and again" in str(owner.closed[0])
+    assert len(owner.hops) == MAX_GO_AWAYS
 
 
 # --- writing -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
@@ -250,6 +251,8 @@ REFUSED = {
     REQUEST.replace(b"Version: 13", b"Version: 8"): (400, "Sec-WebSocket-Version"),
     REQUEST.replace(b"GET", b"PUT"): (400, "must be GET"),
     REQUEST.replace(b"Host:", b"Other:"): (400, "not HTTP/1.1 as it should be"),
+    REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"): (400, "needs HTTP/1.1"),
+    REQUEST.replace(b"HTTP/1.1\r\nHost: server", b"HTTP/1.0"): (400, "needs HTTP/1.1"),
     REQUEST.replace(b"chat", b"\xff"): (400, "not ASCII"),
     b"\x16\x03\x01\x02\x00\x01": (400, "no TLS"),
     b"\x01\x00\x00\x10": (400, "not tcp://"),
@@ -268,6 +271,19 @@ async def test_request_that_gets_no_websocket(
     assert text in end.data.decode()
     assert end.ending == "eof"
     assert not stage.accepted
+
+
+async def test_who_gets_no_websocket_does_not_fill_the_log(
+    autojump_clock: MockClock, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tunnelkit")
+    await stage.listen()
+    for wait in [0] * 49 + [1]:
+        await trio.sleep(wait)
+        await stage.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    first, last = (record.getMessage() for record in caplog.records)
+    assert "no WebSocket for" in first
+    assert last.endswith("(48 more since the last line)")
 
 
 async def test_answer_of_426_names_the_protocol(autojump_clock: MockClock, stage: Stage) -> None:

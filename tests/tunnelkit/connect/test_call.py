@@ -239,6 +239,7 @@ async def test_hung_up_call_delivers_what_is_under_way() -> None:
     ("code", "status"),
     [
         (ErrorCode.FORBIDDEN, Exit.REFUSED),
+        (ErrorCode.TOKEN_REVOKED, Exit.REFUSED),
         (ErrorCode.UNKNOWN_TARGET, Exit.REFUSED),
         (ErrorCode.TARGET_REFUSED, Exit.UNAVAILABLE),
         (ErrorCode.UNKNOWN_PEER, Exit.UNAVAILABLE),

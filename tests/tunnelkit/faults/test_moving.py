@@ -10,10 +10,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.tunnelkit.faults.lab import Lab, address, exchange, open_lab, pattern, serve_exchange
+from tests.tunnelkit.faults.lab import (
+    Lab,
+    address,
+    exchange,
+    open_lab,
+    pattern,
+    serve_exchange,
+)
+from tests.tunnelkit.pairs import open_streams
 from tunnelkit.endpoint import Endpoint
 from tunnelkit.errors import ConfigurationError, SessionError
-from tunnelkit.events import LinkSuspect
+from tunnelkit.events import LinkSuspect, SessionMoved
 from tunnelkit.link import Link
 from tunnelkit.session import Session
 
@@ -63,13 +71,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(*, listens: bool = False) -> AsyncGenerator[Stage]:
+async def open_stage(*, is_direct: bool = False) -> AsyncGenerator[Stage]:
+    """Set the stage; with *is_direct* there is a link to bob himself instead of broker two."""
     async with open_lab(latency=LATENCY, bandwidth=BANDWIDTH) as lab:
         await lab.broker("one")
         await lab.broker("two")
-        extra = {"listen": [address("bob")]} if listens else {}
-        bob = await lab.endpoint("bob", "one", "two", **extra)
-        alice = await lab.endpoint("alice", "one", "two")
+        bob = await lab.endpoint("bob", *("one", "two")[: 2 - is_direct], listen=[address("bob")])
+        alice = await lab.endpoint("alice", "one", "bob" if is_direct else "two")
         lab.nursery.start_soon(serve_exchange, bob)
         await trio.sleep(START)
         yield Stage(lab, alice, bob, await alice.open_session("bob"))
@@ -89,6 +97,17 @@ async def test_a_move_by_command_makes_no_pause(side: str, autojump_clock: MockC
         assert stage.session.link is stage.link("two")
         assert stage.session.moved_count == stage.far.moved_count == 1
     assert max(gaps) < 8 * LATENCY
+
+
+async def test_a_move_that_the_peer_commands_is_no_failure(autojump_clock: MockClock) -> None:
+    found: list[str] = []
+    async with open_stage() as stage:
+        stage.alice.events.add(
+            lambda e: found.append(e.why) if isinstance(e, SessionMoved) else None
+        )
+        await stage.far.move(stage.link("two", stage.bob))
+        await trio.sleep(5)
+    assert found == ["peer"]
 
 
 async def test_a_move_repeats_almost_nothing(autojump_clock: MockClock) -> None:
@@ -171,6 +190,38 @@ async def test_the_link_is_lost_in_the_middle_of_a_move(autojump_clock: MockCloc
         stage.lab.network.cut("alice", "one", how="reset")
         await trio.sleep(1)
         assert stage.session.link is stage.link("two")
+
+
+async def test_a_link_that_once_was_slow_is_not_waited_for_long(autojump_clock: MockClock) -> None:
+    """One pong that a broker or a full buffer held back says little of the path."""
+    async with open_stage() as stage:
+        mine, theirs = await open_streams(stage.session, stage.bob)
+        stage.link("one").round_trip_seconds = 20.0
+        stage.lab.network.stall("bob", "one")
+        await mine.send_all(b"lost on the way")
+        await trio.sleep(0.1)
+        await stage.session.move(stage.link("two"))
+        with trio.fail_after(5):
+            assert await theirs.receive_some() == b"lost on the way"
+
+
+@pytest.mark.parametrize("lost_at", [0.1, 0.2, 0.28])
+async def test_an_older_attach_of_the_peer_ends_no_session(
+    lost_at: float, autojump_clock: MockClock
+) -> None:
+    """Bob's attach is still on its way to the broker when alice attaches to him directly; that
+    link is lost, and the broker joins her with what he said first."""
+    async with open_stage(is_direct=True) as stage:
+        stage.lab.network.set_path("bob", "one", latency=0.3)
+        with stage.bob.pump.batch():
+            stage.far.go_to(stage.link("one", stage.bob))
+        await trio.sleep(0.05)
+        with stage.alice.pump.batch():
+            stage.session.attach(stage.link("bob"))
+        await trio.sleep(lost_at - 0.05)
+        stage.lab.network.cut("alice", "bob")
+        await trio.sleep(5)
+        assert stage.session.state == stage.far.state == "open"
 
 
 async def test_sessions_of_a_peer_are_moved_by_an_address(autojump_clock: MockClock) -> None:

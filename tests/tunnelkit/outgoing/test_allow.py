@@ -149,6 +149,12 @@ def test_own_listener_takes_a_rule_for_its_address(rule: str, allowed: bool) -> 
     assert rules.may_reach(HostPort.parse("10.0.0.7:1"), ip, is_own=True) is allowed
 
 
+@pytest.mark.parametrize("rule", ["localhost:*", "localhost:7000", "*:7000"])
+def test_the_name_localhost_does_not_open_an_own_listener(rule: str) -> None:
+    target = HostPort.parse("localhost:7000")
+    assert not AllowList([rule]).may_reach(target, ip_address("127.0.0.1"), is_own=True)
+
+
 def test_name_rule_and_address_rule_together_open_loopback_for_a_name() -> None:
     rules, target = AllowList(["db:1", "127.0.0.1:1"]), HostPort.parse("db:1")
     assert rules.may_reach(target, ip_address("127.0.0.1"), is_own=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from functools import partial
 from ipaddress import ip_address
 
 import pytest
@@ -10,9 +13,10 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.faults.wires import echo, serve
 from tests.tunnelkit.outgoing.stage import DB, Stage, open_stage
-from tests.tunnelkit.pairs import RING, make_identity
+from tests.tunnelkit.pairs import RING, make_identity, wait_until
 from tunnelkit import limits
 from tunnelkit.addresses import Address
+from tunnelkit.carriers import SYSTEM_NETWORK
 from tunnelkit.devbox import open_devbox
 from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused
 from tunnelkit.outgoing.attempts import in_turns
@@ -168,6 +172,24 @@ async def test_flood_of_slow_names_is_bounded(
                 nursery.start_soon(refusal, stage, f"host{number}:80")
             await trio.sleep(5)
             assert len(running) == 16
+
+
+async def test_look_up_that_was_given_up_counts_until_its_thread_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A peer could else take all of the threads: it opens streams, and resets them."""
+    answer, limiter = threading.Event(), trio.CapacityLimiter(1)
+    look_up = partial(SYSTEM_NETWORK.resolve_all, Address("tcp", "slow.test", 80), limiter)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answer.wait() and [])
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look_up)
+            await wait_until(lambda: limiter.borrowed_tokens)
+            nursery.cancel_scope.cancel()
+        assert limiter.borrowed_tokens == 1
+    finally:
+        answer.set()
+    await wait_until(lambda: not limiter.borrowed_tokens)
 
 
 async def test_exit_of_a_sidecar_drains(autojump_clock: MockClock) -> None:
