@@ -9,7 +9,9 @@ Growth.  A window starts at the protocol's initial size.  It limits its stream i
 consumed within about one round trip; then it grows, at first fourfold, and twofold after the first
 time that it was large enough.  The round trip is measured without a frame of its own: from the
 announcement of credit until the first byte arrives that needed it.  A sender that has little to
-send answers late, so a measurement is never too short, and the shortest one is taken.
+send answers late, so a measurement is never too short, and the shortest one is taken.  A path can
+become slower, though: where nothing was under way when the credit was announced, no queue of our
+own is in the measurement, and several such in a row are believed also when they are longer.
 
 Bounds.  What windows take above their initial size comes out of a *budget* that the whole program
 shares.  A session holds a *share* of it, and never more than it leaves free: one session may take
@@ -23,6 +25,7 @@ exceeds the budget, and neither does the credit above the initial windows.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,6 +40,9 @@ LEAST_SECONDS: Final = 0.003
 SHORT_PATH_BYTES: Final = 4 * limits.MIB
 """Windows on shorter paths than that grow no larger, bytes: it is enough for 11 Gbit/s.  Otherwise
 whoever fills the buffers of a machine quickly, and is read no more, would be granted much."""
+
+IDLE_TRIPS: Final = 8
+"""So many measurements in a row, with nothing else under way, show what the path is like now."""
 
 GROW_WITHIN: Final = 1.5
 """A window grows if half of it is consumed within this many round trips."""
@@ -117,20 +123,30 @@ class BudgetShare:
 class RoundTrip:
     """The shortest time from this side to the peer and back that was seen, 0 for none yet."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("_idle", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._idle: deque[float] = deque(maxlen=IDLE_TRIPS)
 
-    def see(self, seconds: float) -> None:
-        """Take a measurement, which may be too long but not too short."""
+    def see(self, seconds: float, *, was_idle: bool = False) -> None:
+        """Take a measurement, which may be too long but not too short.
+
+        Args:
+            was_idle: nothing else was under way.
+        """
         seconds = min(seconds, limits.MAX_ROUND_TRIP_SECONDS)
+        if was_idle:
+            self._idle.append(seconds)
+            if len(self._idle) == IDLE_TRIPS:
+                self.seconds = min(self._idle)
         if not self.seconds or seconds < self.seconds:
             self.seconds = seconds
 
     def forget(self) -> None:
         """The path is another one now."""
         self.seconds = 0.0
+        self._idle.clear()
 
 
 class ReceiveWindow:
@@ -145,6 +161,7 @@ class ReceiveWindow:
         "_asked_at",
         "_is_ramping",
         "_updated_at",
+        "_was_idle",
         "charged",
         "consumed",
         "granted",
@@ -165,6 +182,7 @@ class ReceiveWindow:
         # The first byte that was not allowed before `_asked_at`, or that is not allowed at all.
         self._alarm = self.granted
         self._asked_at: float | None = None
+        self._was_idle = False
 
     def arrive(self, count: int) -> bool:
         """Count bytes that arrived; say whether they end a measurement (`answered`).
@@ -184,7 +202,7 @@ class ReceiveWindow:
     def answered(self, now: float, round_trip: RoundTrip) -> None:
         """The byte that ends a measurement arrived a moment ago."""
         if self._asked_at is not None:
-            round_trip.see(now - self._asked_at)
+            round_trip.see(now - self._asked_at, was_idle=self._was_idle)
             self._asked_at = None
 
     def consume(self, count: int) -> bool:
@@ -228,6 +246,7 @@ class ReceiveWindow:
         self.granted = max(before, self.consumed + self.size)
         if self._asked_at is None and self.granted > before:
             self._asked_at, self._alarm = now, before
+            self._was_idle = self.received == before
 
     def close(self, share: BudgetShare, unread: int = 0) -> None:
         """No more bytes will come: hold the budget only for what is still *unread*."""

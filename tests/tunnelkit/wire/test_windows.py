@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 from tunnelkit.wire.windows import (
+    IDLE_TRIPS,
     SHORT_PATH_BYTES,
     BudgetShare,
     ReceiveWindow,
@@ -309,3 +310,35 @@ def test_closed_window_is_charged_for_what_is_unread() -> None:
     (window,) = grow(share)
     window.close(share, unread=3 * INITIAL)
     assert share.held_bytes == 2 * INITIAL
+
+
+# --- a path that becomes slower --------------------------------------------------------------
+
+
+def test_longer_trips_of_an_idle_path_are_believed_after_several() -> None:
+    trip = RoundTrip()
+    trip.see(0.001)
+    seen = []
+    for _ in range(IDLE_TRIPS):
+        trip.see(0.08, was_idle=True)
+        seen.append(trip.seconds)
+    assert seen == [0.001] * (IDLE_TRIPS - 1) + [0.08]
+
+
+def test_longer_trips_beside_what_is_under_way_are_not_believed() -> None:
+    trip = RoundTrip()
+    for seconds in [0.001] + [0.08] * 100:
+        trip.see(seconds)
+    assert trip.seconds == 0.001
+
+
+def test_stream_behind_a_path_that_became_slow_grows_its_window() -> None:
+    window, share, trip, now = ReceiveWindow(), BudgetShare(WindowBudget(LARGE)), RoundTrip(), 0.0
+    trip.see(0.0001)
+    for _ in range(IDLE_TRIPS + 3):
+        if window.arrive(window.granted - window.received):
+            window.answered(now, trip)
+        window.consume(window.received - window.consumed)
+        window.update(now, share, trip.seconds)
+        now += 0.08
+    assert window.size > INITIAL
