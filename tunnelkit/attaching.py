@@ -37,7 +37,7 @@ from .errors import (
 from .link import Health, Link
 from .proofs import SessionProofs
 from .pump import Pump, Timer
-from .wire.frames import FrameType, Role, Value
+from .wire.frames import FrameType, ProofKind, Role, Value
 from .wire.session import AttachmentLost, SessionCore, SessionOwner
 from .wire.states import Attachment, Input
 from .wire.windows import Budgets
@@ -46,6 +46,9 @@ __all__ = ["Attaching", "Leg"]
 
 NO_CAP: Final = 0xFFFFFFFF
 """The cap of a direct link: the endpoints' own windows are the limit."""
+
+WAIT_SECONDS: Final = 2.0
+"""How long the peer may take to come to another link while the session could be elsewhere."""
 
 LOOK_SECONDS: Final = 0.3
 """How long an old leg may be silent before it counts as dead, at least; acknowledgements come after
@@ -160,6 +163,9 @@ class Attaching(ABC, SessionOwner):
         self._grace_timer: Timer | None = None
         self._rest_timer: Timer | None = None
         self._old_timer: Timer | None = None
+        self._wait_timer: Timer | None = None
+        self.invited: Link | None = None
+        """Where the peer waits while this side waits elsewhere."""
         self._asked: Link | None = None
         """The direct link over which this responder has asked the initiator to attach."""
         self._acknowledged_before = 0
@@ -232,7 +238,8 @@ class Attaching(ABC, SessionOwner):
 
     def leave_all(self, code: int, text: str) -> None:
         """Leave every link, and stop every clock: the session ends."""
-        for timer in (self._grace_timer, self._rest_timer, self._old_timer):
+        timers = (self._grace_timer, self._rest_timer, self._old_timer, self._wait_timer)
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
         legs = (self.leg, self.next_leg, self.old_leg)
@@ -252,6 +259,7 @@ class Attaching(ABC, SessionOwner):
             self._drop_next(ErrorCode.SUPERSEDED, _MOVES)
             leg = Leg(self, link)
             self.core.take_generation()
+            self._wait_for_peer()
             if self.core.is_attached:
                 self.next_leg = leg
             else:
@@ -273,11 +281,14 @@ class Attaching(ABC, SessionOwner):
         """Say whether to attach where the peer says that it waits.
 
         The responder follows.  The initiator does so unless it attaches somewhere itself: two who
-        follow each other would never meet.
+        follow each other would never meet.  Then it remembers the link for a while.
         """
         if self.aim is link:
             return False
-        return self.role is Role.RESPONDER or self.core.attachment is not Attachment.ATTACHING
+        if self.role is Role.INITIATOR and self.core.attachment is Attachment.ATTACHING:
+            self.invited = link  # if nobody comes to where we are
+            return False
+        return True
 
     def go_to(self, link: Link) -> None:
         """Attach over *link*, or ask the initiator to do so where only that side can."""
@@ -287,6 +298,24 @@ class Attaching(ABC, SessionOwner):
         elif self._asked is not link:
             self._asked = link
             link.write_hop(FrameType.INVITE, session_id=self.session_id, peer=self._own_name)
+
+    def _wait_for_peer(self) -> None:
+        """See in a while whether the peer has come."""
+        self.invited = None
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
+        self._wait_timer = self.pump.call_later(WAIT_SECONDS, self._has_waited)
+
+    def _has_waited(self) -> None:
+        """The peer does not come where we wait: stay where we are, or go where it waits."""
+        self._wait_timer = None
+        if self.next_leg is not None:
+            text = f"{self.peer} did not come within {WAIT_SECONDS:g} s"
+            self._give_up_next(ErrorCode.UNKNOWN_PEER, text)
+            return
+        link = self.invited
+        if self.core.attachment is Attachment.ATTACHING and link is not None and link.is_up:
+            self.attach(link)
 
     def _begin(self, leg: Leg) -> None:
         """Attach on *leg*, which has its generation, without a leg that could be used meanwhile."""
@@ -351,7 +380,7 @@ class Attaching(ABC, SessionOwner):
         try:
             generation, received = self._check(values)
         except (SessionError, AuthenticationError) as error:
-            self._check_failed(leg, error)
+            self._check_failed(leg, error, has_key=values["proof_kind"] == ProofKind.MAC)
             return
         if leg is self.next_leg:
             self.next_leg = None
@@ -359,12 +388,16 @@ class Attaching(ABC, SessionOwner):
         else:
             self._attached(generation, received, cap)
 
-    def _check_failed(self, leg: Leg, error: SessionError | AuthenticationError) -> None:
+    def _check_failed(
+        self, leg: Leg, error: SessionError | AuthenticationError, *, has_key: bool
+    ) -> None:
         if leg is self.next_leg:  # what we have is not touched by what somebody says elsewhere
-            self.turned_away.add(leg.link)
-            self.last_reason = f"{error.text} [{code_name(error.code)}]"
-            self._drop_next(error.code, error.text)
-            self.place_soon(was_turned_away=True)
+            self._give_up_next(error.code, error.text)
+        elif error.code == ErrorCode.STALE_GENERATION and has_key:
+            # The peer knows the session; the broker met an attach that it has taken back since.
+            self.last_reason = error.text
+            leg.leave(ErrorCode.PEER_GONE, "this answers with an older attach")
+            self._detached(Input.LINK_LOST)
         elif error.code == ErrorCode.STALE_GENERATION:
             # This answers our newest attach, so the peer counts from the beginning again.
             self.end(ErrorCode.STATE_LOST, f"{self.peer} does not know this session any more")
@@ -431,6 +464,19 @@ class Attaching(ABC, SessionOwner):
         if self.core.is_held:
             self.core.release()
         self.place_soon()  # a link that is to be left may be empty now
+
+    def stay(self) -> None:
+        """Do not go where the session was to go."""
+        with self.pump.batch():
+            self._drop_next(ErrorCode.CANCELLED, "the move was given up")
+
+    def _give_up_next(self, code: int, text: str) -> None:
+        """The session cannot go where it was to go; it stays where it is."""
+        if self.next_leg is not None:
+            self.turned_away.add(self.next_leg.link)
+            self.last_reason = f"{text} [{code_name(code)}]"
+            self._drop_next(code, text)
+            self.place_soon(was_turned_away=True)
 
     def _drop_next(self, code: int, text: str) -> None:
         leg, self.next_leg = self.next_leg, None

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import trio
 
 from .addresses import Address, parse_address
-from .bucket import Bucket
+from .bucket import Bucket, Seldom
 from .dialer import keep_link
 from .errors import ConfigurationError, LinkError
 
@@ -37,6 +37,9 @@ MAX_NEW_ADDRESSES: Final = 16
 NEW_ADDRESS_SECONDS: Final = 2.0
 """Addresses that are taken up at once, and how often one more after that, seconds.
 Stops: a peer that names others again and again, to look for open doors."""
+
+MAX_REMEMBERED: Final = 1024
+"""Peers of whom it is remembered how many addresses they named, also when they have left."""
 
 _DIALLED: Final = frozenset({"tcp", "tls", "ws", "wss", "memory"})
 
@@ -128,7 +131,8 @@ class DirectDialer:
         self._nursery = nursery
         self._holder = holder
         self._expected: dict[Address, tuple[str, bytes]] = {}
-        self._doors = Bucket(MAX_NEW_ADDRESSES, 1 / NEW_ADDRESS_SECONDS)
+        self._doors: dict[str, Bucket] = {}
+        self._too_fast = Seldom()
         self._scopes: dict[str, dict[Address, trio.CancelScope]] = {}
         self.failing: dict[Address, str] = {}
         """Why there is no link to an address that a peer named."""
@@ -148,13 +152,24 @@ class DirectDialer:
             # Whoever named an address first is there, or nobody; our own links are our own.
             if address in self._expected or self._holder.is_own(address) or instance is None:
                 continue
-            if not self._doors.take(trio.current_time()):
-                _log.warning("%s names new addresses too fast; the rest is ignored", peer)
+            if not self._may_name(peer):
                 break
             self._expected[address] = (peer, instance)
             scopes[address] = trio.CancelScope()
             who = (peer, instance)
             self._nursery.start_soon(self._dial, address, who, scopes[address])
+
+    def _may_name(self, peer: str) -> bool:
+        """Whether *peer* may name one more address now."""
+        now = trio.current_time()
+        if peer not in self._doors and len(self._doors) >= MAX_REMEMBERED:
+            del self._doors[next(iter(self._doors))]
+        doors = self._doors.setdefault(peer, Bucket(MAX_NEW_ADDRESSES, 1 / NEW_ADDRESS_SECONDS))
+        if doors.take(now):
+            return True
+        if self._too_fast.count(now):
+            _log.warning("%s names new addresses too fast; the rest is ignored", peer)
+        return False
 
     def forget(self, peer: str) -> None:
         """There is no session with *peer* any more."""

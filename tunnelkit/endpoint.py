@@ -143,7 +143,7 @@ class Endpoint(SessionHost):
         if self.links:
             return "no link leads to it"
         waiting = [str(address) for address in self.roster.order]
-        failed = [f"{address}: {text}" for address, text in self.dial_errors.items()]
+        failed = [_at(address, text) for address, text in self.dial_errors.items()]
         return "; ".join(failed) or f"still connecting to {', '.join(waiting) or 'nobody'}"
 
     def begin_session(self, peer: str) -> Session:
@@ -267,8 +267,7 @@ class Endpoint(SessionHost):
         if is_final(error):
             _log.error("%s: another process runs as %s: %s", address, self.subject, error)
         elif self.dial_errors.get(address) != str(error):
-            where = "" if str(address) in str(error) else f"{address}: "
-            _log.warning("%s%s; trying again", where, error)
+            _log.warning("%s; trying again", _at(address, str(error)))
         if self.dial_errors.get(address) != str(error):
             self.tell.link_failed(address, error, will_retry=not is_final(error))
         self.dial_errors[address] = str(error)
@@ -355,6 +354,11 @@ class Endpoint(SessionHost):
                 for session in list(self.sessions.values()):
                     session.end(ErrorCode.SESSION_CLOSED, "the endpoint was closed")
             self.close_links()
+
+
+def _at(address: Address, text: str) -> str:
+    """Return *text* with the address that it is about, once."""
+    return text if str(address) in text else f"{address}: {text}"
 
 
 @asynccontextmanager

@@ -131,6 +131,11 @@ class SessionProofs:
                 f"{capability.subject} answers where {self._peer} was expected",
                 ErrorCode.FORBIDDEN,
             )
+        if capability.is_caller and self._role == Role.INITIATOR:
+            raise AuthenticationError(
+                f"the token of {self._peer} is a caller's: it begins sessions, and answers none",
+                ErrorCode.FORBIDDEN,
+            )
         if not may_meet(self.identity.claims, capability):
             raise AuthenticationError(
                 f"the tokens do not let {self.identity.subject} and {self._peer} meet",

@@ -309,6 +309,7 @@ class Session(Attaching):
             raise self.ended
         if self.link is not link:
             self.pinned = None
+            self.stay()
             why = self.last_reason if link in self.turned_away else f"no answer in {timeout:g} s"
             text = f"{self.peer} did not follow over {link.pipe.description}: {why}"
             raise SessionError(ErrorCode.UNKNOWN_PEER, text)

@@ -155,10 +155,10 @@ def _accept(head: bytes, door: _Door) -> bytes:
         raise _Refusal(400, "This is not HTTP/1.1 as it should be.") from None
     if not isinstance(request, h11.Request):
         raise _Refusal(400, "This is not HTTP/1.1 as it should be.")
-    if request.http_version < b"1.1":
-        raise _Refusal(400, "A WebSocket needs HTTP/1.1.")
     headers = list(request.headers)
     _check_request(request, dict(headers), door)
+    if request.http_version < b"1.1":
+        raise _Refusal(400, "A WebSocket needs HTTP/1.1.")
     websocket = WSConnection(ConnectionType.SERVER)
     try:
         websocket.initiate_upgrade_connection(headers, request.target)

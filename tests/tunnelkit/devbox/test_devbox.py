@@ -21,6 +21,7 @@ from tests.tunnelkit.pairs import RING, make_identity, receive_all, wait_until
 from tests.tunnelkit.sidecar.stage import run_devbox
 from tunnelkit import limits
 from tunnelkit.addresses import Address
+from tunnelkit.carriers import SocketNetwork
 from tunnelkit.devbox import Devbox, open_devbox
 from tunnelkit.endpoint import Endpoint, open_endpoint
 from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused
@@ -261,7 +262,7 @@ async def test_a_peer_that_leaves_during_the_look_up_ends_it(
             ended.set()
         return []
 
-    monkeypatch.setattr(trio.socket, "getaddrinfo", slow)
+    monkeypatch.setattr(SocketNetwork, "resolve_all", slow)
     async with open_real("slow.test", 80) as session:
         stream = await session.open_stream("web", wait_opened=False)
         await trio.sleep(0.05)
