@@ -23,6 +23,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"pump", "carriers", "services"},
         {"handshake", "proofs", "renewal", "outbox", "liveness"},
         {"link"},
+        {"leg"},
         {"session", "stream", "attaching"},
         {"dialer", "splice", "telling"},
         {"direct"},

@@ -1,6 +1,6 @@
 """Where a session is attached, where it moves to, and what it has just left.
 
-How it works.  A *leg* is one attachment of a session: a number on a link.  There are up to three.
+How it works.  A *leg* (`leg`) is one attachment of a session.  There are up to three.
 
 - The leg itself: where frames go out.  Without one the session is detached, its streams pause, and
   the grace time runs.
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from .auth import Identity
@@ -34,6 +34,7 @@ from .errors import (
     SessionError,
     code_name,
 )
+from .leg import Leg
 from .link import Health, Link
 from .proofs import SessionProofs
 from .pump import Pump, Timer
@@ -42,7 +43,7 @@ from .wire.session import AttachmentLost, SessionCore, SessionOwner
 from .wire.states import Attachment, Input
 from .wire.windows import Budgets
 
-__all__ = ["Attaching", "Leg"]
+__all__ = ["Attaching"]
 
 NO_CAP: Final = 0xFFFFFFFF
 """The cap of a direct link: the endpoints' own windows are the limit."""
@@ -68,70 +69,6 @@ class Place(Protocol):
     grace_seconds: float
     session_window_bytes: int
     budgets: Budgets
-
-
-class Leg:
-    """One attachment of a session; the user of its number on the link."""
-
-    __slots__ = ("_session", "is_busy", "link", "number", "receive_frame")
-
-    def __init__(self, session: Attaching, link: Link, number: int = 0) -> None:
-        self._session = session
-        self.link = link
-        self.is_busy = False
-        """Whether a frame arrived since `is_busy` was last cleared; only an old leg notes it."""
-        self.receive_frame: Callable[[int, int, int, int, memoryview], None] = self._too_early
-        self.number = number or link.take_number(self)
-        link.users[self.number] = self
-
-    def begin(self) -> None:
-        """Take frames from now on: the session goes on here."""
-        self.receive_frame = self._session.core.receive
-
-    def _too_early(
-        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
-    ) -> None:
-        """Nobody has proven that the peer is there: what comes is not its."""
-
-    def grow_old(self) -> None:
-        """Take note of frames that arrive from now on."""
-        self.is_busy = True
-        self.receive_frame = self._receive_late
-
-    def _receive_late(
-        self, kind: int, flags: int, stream: int, sequence: int, payload: memoryview
-    ) -> None:
-        self.is_busy = True
-        self._session.core.receive(kind, flags, stream, sequence, payload)
-
-    def leave(self, code: int, text: str) -> None:
-        """Give the number up, and say so."""
-        if self.link.users.pop(self.number, None) is not None and self.link.is_up:
-            self.link.write_hop(FrameType.DETACHED, self.number, code=code, text=text[:200])
-
-    def attached(self, values: Mapping[str, Value]) -> None:
-        """The peer is there."""
-        self._session.leg_attached(self, values)
-
-    def detached(self, code: int, text: str) -> None:
-        """The broker or the peer ended the attachment, or the whole session."""
-        self.link.users.pop(self.number, None)
-        self._session.leg_detached(self, code, text)
-
-    def limit(self, cap: int) -> None:
-        """The broker changes the cap."""
-        if self._session.leg is self:
-            self._session.core.limit(cap)
-
-    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
-        self._session.leg_failed(self, error)
-
-    def link_writable(self) -> None:
-        if self._session.leg is self:
-            self._session.core.resume()
-
-    def link_lost(self) -> None:
-        self._session.leg_lost(self)
 
 
 class Attaching(ABC, SessionOwner):

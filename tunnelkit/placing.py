@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 import trio
 
 from . import limits
-from .attaching import Leg
 from .auth import Identity, KeyRing, Trust, may_open
 from .bucket import Seldom
 from .carriers import Network, Pipe
@@ -40,6 +39,7 @@ from .errors import (
 )
 from .handshake import Accepting, Dialing
 from .host import LinkHost
+from .leg import Leg
 from .link import Health, Link
 from .pump import Pump
 from .roster import Roster
