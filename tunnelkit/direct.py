@@ -39,7 +39,8 @@ NEW_ADDRESS_SECONDS: Final = 2.0
 Stops: a peer that names others again and again, to look for open doors."""
 
 MAX_REMEMBERED: Final = 1024
-"""Peers of whom it is remembered how many addresses they named, also when they have left."""
+"""Peers of whom it is remembered how many addresses they named, also when they have left.
+Stops: a peer that ends its session and begins a new one to name more."""
 
 _DIALLED: Final = frozenset({"tcp", "tls", "ws", "wss", "memory"})
 

@@ -409,13 +409,16 @@ class SocketNetwork(Network):
         else:
             return [address]
         try:
-            look_up = partial(
-                socket.getaddrinfo,
-                address.host.encode("idna"),
-                address.port,
-                type=socket.SOCK_STREAM,
-            )
-            found = await trio.to_thread.run_sync(look_up, abandon_on_cancel=True, limiter=limiter)
+            if limiter is None:
+                found = await trio.socket.getaddrinfo(
+                    address.host, address.port, type=socket.SOCK_STREAM
+                )
+            else:
+                host = address.host.encode("idna")
+                look_up = partial(socket.getaddrinfo, host, address.port, type=socket.SOCK_STREAM)
+                found = await trio.to_thread.run_sync(
+                    look_up, abandon_on_cancel=True, limiter=limiter
+                )
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is no host name"
             raise ConnectFailed(f"cannot look up {address.host}: {why}") from error
