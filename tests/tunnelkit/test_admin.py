@@ -445,6 +445,12 @@ def test_status_has_a_line_for_each_link_and_session() -> None:
     )
 
 
+@pytest.mark.parametrize(("allow", "is_shown"), [([], False), (["db:5432"], True)])
+def test_exits_are_shown_where_something_can_be_opened(allow: list[str], is_shown: bool) -> None:
+    exits = {"names": {}, "allow": allow, "open": 0, "served": 0, "refused": 0, "last_refusal": ""}
+    assert ("exits" in text_of({"program": "devbox_proxy", "exits": exits})) is is_shown
+
+
 def test_status_names_links_that_cannot_be_made() -> None:
     text = text_of({"links": [], "failing": {"tcp://a:1": "connection refused"}})
     assert "tcp://a:1  connection refused" in text

@@ -50,8 +50,10 @@ def tables_of(status: _Item, now: float) -> list[Table]:
         tables.append(_ports_table(status["ports"]))
     if status.get("forwards"):
         tables.append(_forwards_table(status["forwards"]))
+    exits = status.get("exits", {})
     for name in ("exits", "broker"):
-        if name in status:
+        is_used = name == "broker" or exits.get("names") or exits.get("allow")
+        if name in status and is_used:
             tables.append(_facts_table(name, status[name]))
     return tables
 
