@@ -1,5 +1,7 @@
 """`python -m benchmarks SCENARIO`: measure, print a table, write JSON.
 
+`python -m benchmarks guard` counts instead of timing (`benchmarks.guard.command`).
+
 Exit codes: 0 everything asked for was measured, targets met or not; 1 something could not be
 measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
@@ -19,6 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.cases import Settings, known_subjects
+from benchmarks.guard.command import add_guard_command
 from benchmarks.processes import BenchmarkError, open_fleet
 from benchmarks.report import Report, print_report, write_json
 from benchmarks.runner import Plan, run_plan
@@ -29,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if "run" in options:
+        return int(options.run(options))
     if options.json is not None and not options.json.absolute().parent.is_dir():
         parser.error(f"--json: the folder of {options.json} does not exist")
     scenario: Scenario = options.scenario
@@ -49,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(scenario.name, help=scenario.about)
         command.set_defaults(scenario=scenario)
         _add_flags(command, scenario)
+    add_guard_command(commands)
     return parser
 
 
