@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks.processes import BenchmarkError
 
-from .loads import LOADS, count
-from .verdicts import Figures, Finding, compare
+from .loads import LOADS, TIMED, cost_ratio, count
+from .verdicts import Figures, Finding, compare, cost_warnings
 
 __all__ = ["GUARD_FILE", "add_guard_command", "run_guard"]
 
@@ -42,6 +42,7 @@ def run_guard(*, update: bool = False, file: Path = GUARD_FILE) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         now = {load.name: count(load) for load in LOADS}
+        costs = {load.name: cost_ratio(load) for load in TIMED}
         stored = _read(file)
     except BenchmarkError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
@@ -49,10 +50,14 @@ def run_guard(*, update: bool = False, file: Path = GUARD_FILE) -> int:
     before: Figures = stored.get("counts", {})
     findings = compare(before, now, same_python=stored.get("python") == _python())
     console.print(_table(findings))
+    told = ", ".join(f"{name} {cost:g}" for name, cost in costs.items())
+    console.print(f"processor time, × that straight to the target: {told}", highlight=False)
     if update:
-        _write(file, now)
+        _write(file, now, costs)
         console.print(f"stored in {file.name}: say in the commit why a count changed")
         return 0
+    for text in cost_warnings(stored.get("cost_ratios", {}), costs):
+        console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False)
     return _tell(findings, console)
 
 
@@ -73,8 +78,9 @@ def _read(file: Path) -> dict[str, Any]:
     return stored
 
 
-def _write(file: Path, counts: Figures) -> None:
-    file.write_text(json.dumps({"python": _python(), "counts": counts}, indent=2) + "\n")
+def _write(file: Path, counts: Figures, costs: Mapping[str, float]) -> None:
+    figures = {"python": _python(), "counts": counts, "cost_ratios": costs}
+    file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def _table(findings: Sequence[Finding]) -> Table:

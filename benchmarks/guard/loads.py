@@ -9,15 +9,16 @@ batches become under pressure: that is for the benchmarks.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from time import process_time
 from typing import Final
 
 from .counting import Counts, counting
 from .stage import Pair, Stage, run_on_stage, until
 
-__all__ = ["LOADS", "Load", "count"]
+__all__ = ["LOADS", "TIMED", "Load", "cost_ratio", "count"]
 
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: target\r\n\r\n".ljust(100, b"x")
 ANSWER: Final = b"HTTP/1.1 200 OK\r\n\r\n".ljust(800, b"y")
@@ -26,6 +27,9 @@ MIB: Final = 1 << 20
 WARM_UP_ROUNDS: Final = 5
 WARM_UP_WRITES: Final = 64
 """So many that windows and the kernel's buffers have stopped to grow."""
+
+COST_RUNS: Final = 5
+"""The least of so many runs is what a load costs; the others had company."""
 
 Measured = Callable[[], AbstractContextManager[object]]
 """Returns the block inside of which a load counts."""
@@ -127,6 +131,9 @@ LOADS: Final = (
     _bulk("bulk_16", 16, 65536, mib=32),
 )
 
+TIMED: Final = tuple(load for load in LOADS if load.unit != "MiB")
+"""Loads whose cost repeats: that of bulk varies by a third with where its buffers lie."""
+
 
 def count(load: Load) -> dict[str, float]:
     """Return what the library does for one unit of *load*.
@@ -137,3 +144,32 @@ def count(load: Load) -> dict[str, float]:
     counts = Counts()
     run_on_stage(lambda stage: load.run(stage, lambda: counting(counts)))
     return counts.per(load.units)
+
+
+def cost_ratio(load: Load) -> float:
+    """Return the processor time of *load* through us, as a multiple of that straight to the target.
+
+    Both include what the load itself costs.  This is a time, and may only warn.
+
+    Raises:
+        BenchmarkError: the load did not get through.
+    """
+    ours, straight = (
+        min(_cpu_seconds(load, straight=straight) for _ in range(COST_RUNS))
+        for straight in (False, True)
+    )
+    return round(ours / straight, 2)
+
+
+def _cpu_seconds(load: Load, *, straight: bool) -> float:
+    used = 0.0
+
+    @contextmanager
+    def timing() -> Generator[None]:
+        nonlocal used
+        before = process_time()
+        yield
+        used += process_time() - before
+
+    run_on_stage(lambda stage: load.run(stage, timing), straight=straight)
+    return used

@@ -206,8 +206,24 @@ def _is_open(sidecar: Sidecar) -> bool:
     return session is not None and session.state == "open"
 
 
-def run_on_stage(play: Callable[[Stage], Awaitable[None]]) -> None:
+@asynccontextmanager
+async def open_straight(clock: MockClock) -> AsyncGenerator[Stage]:
+    """Set a stage with nothing between client and target."""
+    with socket.create_server((HOST, 0), backlog=128) as target:
+        target.setblocking(False)
+        stage = Stage(Address("tcp", HOST, target.getsockname()[1]), target, clock)
+        try:
+            yield stage
+        finally:
+            stage.close()
+            await trio.lowlevel.checkpoint()
+
+
+def run_on_stage(play: Callable[[Stage], Awaitable[None]], *, straight: bool = False) -> None:
     """Set a stage in a Trio run of its own, and play on it.
+
+    Args:
+        straight: with nothing between client and target.
 
     Raises:
         BenchmarkError: a step took too long, or this system has no epoll.
@@ -217,7 +233,7 @@ def run_on_stage(play: Callable[[Stage], Awaitable[None]]) -> None:
     clock = MockClock()
 
     async def run() -> None:
-        async with open_stage(clock) as stage:
+        async with (open_straight if straight else open_stage)(clock) as stage:
             await play(stage)
 
     try:

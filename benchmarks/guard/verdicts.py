@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["Figures", "Finding", "State", "compare"]
+__all__ = ["Figures", "Finding", "State", "compare", "cost_warnings"]
 
 Figures = Mapping[str, Mapping[str, float]]
 """From a load to its counts for one unit."""
@@ -21,6 +21,10 @@ TOLERANCE: Final = 0.10
 
 BY_PYTHON: Final = frozenset({"python_calls"})
 """Counts that depend on the version of Python: under another one they only warn."""
+
+
+COST_TOLERANCE: Final = 0.25
+"""Ratios of times only warn, and not for less than this; they repeat within a tenth."""
 
 
 class State(StrEnum):
@@ -83,3 +87,13 @@ def compare(stored: Figures, now: Figures, *, same_python: bool) -> list[Finding
             for by_python in (name in BY_PYTHON,)
         ]
     return findings
+
+
+def cost_warnings(stored: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each cost that is far from the stored one; a new one has none."""
+    return [
+        f"{load}: costs {now[load]:g} × the straight way, stored is {before:g} × "
+        f"({now[load] / before - 1:+.0%}); a time, so look whether it stays"
+        for load, before in stored.items()
+        if before and load in now and abs(now[load] - before) > COST_TOLERANCE * before
+    ]

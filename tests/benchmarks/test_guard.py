@@ -11,7 +11,7 @@ import pytest
 from benchmarks.guard import command
 from benchmarks.guard.command import GUARD_FILE, run_guard
 from benchmarks.guard.loads import LOADS, count
-from benchmarks.guard.verdicts import Finding, State, compare
+from benchmarks.guard.verdicts import Finding, State, compare, cost_warnings
 from tunnelkit.pump.core import Pump
 
 STORED = {"requests_1": {"steps": 10.0, "python_calls": 100.0}}
@@ -27,6 +27,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, float]]:
     """What the guard counts in this test; change it to change that."""
     counts = {load.name: {"steps": 10.0, "python_calls": 100.0} for load in LOADS}
     monkeypatch.setattr(command, "count", lambda load: counts[load.name])
+    monkeypatch.setattr(command, "cost_ratio", lambda load: 3.0)
     return counts
 
 
@@ -95,6 +96,12 @@ def test_under_another_python_its_own_calls_only_warn() -> None:
     assert {one.count: one.is_red for one in findings} == {"steps": True, "python_calls": False}
 
 
+def test_a_cost_far_from_the_stored_one_is_told() -> None:
+    assert cost_warnings({"bulk": 4.0, "old": 1.0}, {"bulk": 5.0, "new": 9.0}) == []
+    (text,) = cost_warnings({"bulk": 4.0}, {"bulk": 6.0})
+    assert text.startswith("bulk: costs 6 × the straight way, stored is 4 × (+50%)")
+
+
 # --- the command ---------------------------------------------------------------------------
 
 
@@ -117,6 +124,19 @@ def test_a_red_run_names_the_count_and_how_to_update(
     out = capsys.readouterr().out
     assert "outside: bulk steps: more, 10 → 15 (+50.0%, allowed ±10%)" in out
     assert "python -m benchmarks guard --update" in out
+
+
+def test_a_cost_only_warns(
+    counted: dict[str, dict[str, float]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "guard.json"
+    run_guard(update=True, file=file)
+    monkeypatch.setattr(command, "cost_ratio", lambda load: 9.0)
+    assert run_guard(file=file) == 0
+    assert "warning: requests_32: costs 9 ×" in capsys.readouterr().out
 
 
 def test_a_broken_file_is_one_clear_error(
