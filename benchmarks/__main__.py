@@ -9,7 +9,6 @@ measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,10 +21,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.cases import Settings, known_subjects
 from benchmarks.guard.command import add_guard_command
+from benchmarks.idle.command import add_idle_command
 from benchmarks.processes import BenchmarkError, open_fleet
 from benchmarks.report import Report, print_report, write_json
 from benchmarks.runner import Plan, run_plan
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.stopping import watch_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(scenario=scenario)
         _add_flags(command, scenario)
     add_guard_command(commands)
+    add_idle_command(commands, _list_of, _positive)
     return parser
 
 
@@ -106,7 +108,7 @@ async def _run(plan: Plan, json_path: Path | None) -> int:
     stopped_by: list[int] = []
     report: Report | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, nursery.cancel_scope, stopped_by)
+        await nursery.start(watch_signals, nursery.cancel_scope, stopped_by)
         report = await _measure(plan, errors)
         nursery.cancel_scope.cancel()
     if stopped_by:
@@ -131,18 +133,6 @@ async def _measure(plan: Plan, errors: Console) -> Report | None:
             for error in group.exceptions:
                 errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
     return None
-
-
-async def _watch_signals(
-    scope: trio.CancelScope,
-    stopped_by: list[int],
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-        task_status.started()
-        async for number in received:
-            stopped_by.append(number)
-            scope.cancel()
 
 
 if __name__ == "__main__":
