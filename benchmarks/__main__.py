@@ -28,6 +28,9 @@ from benchmarks.runner import Plan, run_plan
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stopping import watch_signals
 
+ALL = "all"
+"""What `--subjects` takes for every subject, also those that a plain run leaves out."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
@@ -73,18 +76,25 @@ def _add_flags(parser: argparse.ArgumentParser, scenario: Scenario) -> None:
     )
     parser.add_argument(
         "--subjects",
-        type=_list_of(subjects),
-        default=subjects,
+        type=_list_of(subjects, ALL),
+        default=scenario.subjects,
         metavar="SUBJECT,..",
-        help=f"subjects to measure: {','.join(subjects)}",
+        help=_subjects_help(scenario),
     )
     parser.add_argument("--rounds", type=_positive, metavar="N", help="5, or 2 with --quick")
 
 
-def _list_of(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Return a reader of comma-separated names that are all in `known`."""
+def _subjects_help(scenario: Scenario) -> str:
+    words = f"subjects to measure: {','.join(scenario.subjects)}"
+    return f"{words} (these without the flag), {','.join((*scenario.extra, ALL))}"
+
+
+def _list_of(known: Sequence[str], everything: str = "") -> Callable[[str], list[str]]:
+    """Return a reader of comma-separated names of `known`; `everything` stands for all of them."""
 
     def read(text: str) -> list[str]:
+        if everything and text == everything:
+            return list(known)
         names = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in names if name not in known]
         if unknown or not names:

@@ -23,6 +23,8 @@ VERSION_COMMANDS = {
     "iperf3": ("iperf3", "--version"),
     "go": ("go", "version"),
     "yamux": ("dpkg-query", "-W", "-f", "${Version}", "golang-github-hashicorp-yamux-dev"),
+    "smux": ("dpkg-query", "-W", "-f", "${Version}", "golang-github-xtaci-smux-dev"),
+    "openssh": ("ssh", "-V"),
 }
 
 KERNEL_SETTINGS = ("ip_local_port_range", "tcp_tw_reuse", "tcp_max_tw_buckets")

@@ -19,7 +19,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,12 @@ __all__ = [
     "BenchmarkError",
     "Child",
     "Fleet",
+    "cpu_seconds_of",
+    "family_of",
     "first_outgoing_port",
     "open_fleet",
     "parse_cpu_ticks",
+    "parse_parent",
     "pick_ports",
     "run_tool",
 ]
@@ -67,15 +70,6 @@ class Child:
         code = self.process.poll()
         if code is not None:
             raise BenchmarkError(f"{self.name} ended with exit code {code}: {self.last_words()}")
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Processor time that it has used so far, of the user and of the system; 0 off Linux."""
-        try:
-            text = Path(f"/proc/{self.process.pid}/stat").read_text()
-        except OSError:
-            return 0.0
-        return parse_cpu_ticks(text) / os.sysconf("SC_CLK_TCK")
 
     def last_words(self) -> str:
         """The last lines of the program's standard error, for an error message."""
@@ -187,10 +181,42 @@ async def run_tool(command: Sequence[str], *, timeout_seconds: float) -> str:
     return output
 
 
+def cpu_seconds_of(children: Sequence[Child]) -> float:
+    """Return the processor time, of the user and of the system, that *children* have used so far.
+
+    What they started and is still running counts too: nginx works in a process below its master,
+    sshd in one for each connection.  0 off Linux.
+    """
+    ticks: dict[int, int] = {}
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended while we looked
+            text = path.read_text(errors="replace")
+            ticks[int(path.parent.name)] = parse_cpu_ticks(text)
+            parents[int(path.parent.name)] = parse_parent(text)
+    family = family_of((child.process.pid for child in children), parents)
+    return sum(ticks.get(pid, 0) for pid in family) / os.sysconf("SC_CLK_TCK")
+
+
+def family_of(roots: Iterable[int], parents: Mapping[int, int]) -> set[int]:
+    """Return *roots* and everything below them, where *parents* says who is whose parent."""
+    family: set[int] = set()
+    grown = set(roots)
+    while grown:
+        family |= grown
+        grown = {pid for pid, parent in parents.items() if parent in grown} - family
+    return family
+
+
 def parse_cpu_ticks(stat: str) -> int:
     """Return the sum of utime and stime in the text of /proc/PID/stat (proc_pid_stat(5))."""
     fields = stat.rpartition(")")[2].split()  # the name before may hold spaces and brackets
     return int(fields[11]) + int(fields[12])
+
+
+def parse_parent(stat: str) -> int:
+    """Return the parent's id in the text of /proc/PID/stat."""
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def first_outgoing_port() -> int:

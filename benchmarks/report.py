@@ -17,6 +17,9 @@ from benchmarks.stats import Results, Summary, Verdict, ratio_name, ratios_of, v
 
 __all__ = ["Report", "format_figure", "format_verdict", "print_report", "to_json", "write_json"]
 
+OTHERS_BESIDE = 4
+"""How many subjects stand beside the first one in a table: more are wider than a terminal."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -100,7 +103,8 @@ def format_verdict(verdict: Verdict) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the table of figures and targets, what was not measured, and the machine."""
-    console.print(_figures_table(report))
+    for subjects in _columns(report):
+        console.print(_figures_table(report, subjects))
     for name, reason in report.skipped.items():
         console.print(f"[yellow]not measured[/] {name}: {escape(reason)}", highlight=False)
     for failure in report.failures:
@@ -114,8 +118,19 @@ def print_report(report: Report, console: Console) -> None:
     )
 
 
-def _figures_table(report: Report) -> Table:
-    subjects = known_subjects(report.cases)
+def _columns(report: Report) -> list[list[str]]:
+    """Return the subjects of each table: the first of all beside a few of the others.
+
+    A subject that a plain run leaves out has a column only where it was measured.
+    """
+    measured = {subject for figures in report.results.values() for subject in figures}
+    shown = measured.union(report.scenario.subjects)
+    first, *others = (name for name in known_subjects(report.cases) if name in shown)
+    starts = range(0, max(1, len(others)), OTHERS_BESIDE)
+    return [[first, *others[start : start + OTHERS_BESIDE]] for start in starts]
+
+
+def _figures_table(report: Report, subjects: Sequence[str]) -> Table:
     table = Table(title="median, slowest - fastest round", title_justify="left")
     table.add_column("case", no_wrap=True)
     for subject in subjects:
@@ -127,7 +142,7 @@ def _figures_table(report: Report) -> Table:
         table.add_row(
             f"{case.name}\n[dim]{unit}[/]",
             *(_figure_cell(figures.get(subject)) for subject in subjects),
-            _ratio_cell(report, case),
+            _ratio_cell(report, case, subjects),
         )
     return table
 
@@ -151,12 +166,13 @@ def _extra_texts(extras: Mapping[str, float]) -> list[str]:
     return [form.format(extras[name]) for name, form in forms.items() if name in extras]
 
 
-def _ratio_cell(report: Report, case: Case) -> str:
-    """One line for each pair that is compared; the ceiling of the machine is no rival."""
+def _ratio_cell(report: Report, case: Case, subjects: Sequence[str]) -> str:
+    """One line for each pair of `subjects`; the ceiling of the machine is no rival."""
     verdicts = {v.target.name: v for v in report.verdicts if v.target.case == case.name}
     ratios = report.ratios.get(case.name, {})
     lines: list[str] = []
-    for name in (ratio_name(*pair) for pair in case.ratios if pair[1] != report.scenario.ceiling):
+    rivals = set(subjects) - {report.scenario.ceiling}
+    for name in (ratio_name(*pair) for pair in case.ratios if rivals.issuperset(pair)):
         ratio = ratios.get(name)
         words = [] if ratio is None else [f"{name} = {ratio:.2f}"]
         if name in verdicts:

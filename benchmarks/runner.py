@@ -26,7 +26,8 @@ from benchmarks.cases import CARRIERS, Case, Kind, Load, Measurement, Settings
 from benchmarks.load import Sample
 from benchmarks.machine import describe_machine
 from benchmarks.peers import Route, Targets
-from benchmarks.processes import BenchmarkError, Child, Fleet
+from benchmarks.peers.starters import STARTERS
+from benchmarks.processes import BenchmarkError, Child, Fleet, cpu_seconds_of
 from benchmarks.report import Report
 from benchmarks.scenarios import Scenario
 from benchmarks.stats import Summary, summarise
@@ -132,10 +133,8 @@ class _Run:
         behind = targets.behind[name]
         if name == "direct":
             return behind
-        if name == "haproxy":
-            return await peers.start_haproxy(self._fleet, behind)
-        if name == "yamux":
-            return await peers.start_yamux(self._fleet, behind)
+        if name in STARTERS:
+            return await STARTERS[name](self._fleet, behind)
         missing = programs.missing_programs()
         if missing:
             raise BenchmarkError(f"this clone does not hold {', '.join(missing)}")
@@ -186,9 +185,9 @@ class _Run:
         door = running.route.bulk if pressing.kind is Kind.BULK else running.route.web
         assert door is not None, "a plan with bulk loads starts routes with a bulk door"
         seconds = self._plan.settings.seconds_of(pressing)
-        before = sum(child.cpu_seconds for child in running.children)
+        before = cpu_seconds_of(running.children)
         sample = await load.measure(pressing, door, seconds, self._fleet.folder)
-        used = sum(child.cpu_seconds for child in running.children) - before
+        used = cpu_seconds_of(running.children) - before
         if used > 0:
             sample = load.with_cpu(sample, pressing, seconds, used)
         await trio.sleep(SETTLE_SECONDS)
@@ -196,7 +195,7 @@ class _Run:
 
 
 def _subject_of(route: str) -> str:
-    return route if route in (*cases.PEERS, *CARRIERS) else f"ours ({route})"
+    return route if route in (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS) else f"ours ({route})"
 
 
 def _reasons(error: BaseException) -> list[str]:

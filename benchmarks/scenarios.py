@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import CARRIER_CASES, SPINE_CASES, Case
+from benchmarks.cases import CARRIER_CASES, MORE_PEERS, SPINE_CASES, Case, known_subjects
 from benchmarks.stats import CARRIER_TARGETS, SPINE_TARGETS, Target
 
 __all__ = ["SCENARIOS", "Scenario"]
@@ -22,6 +22,14 @@ class Scenario:
     ceiling: str = ""
     """A subject that no row of the table is divided by: it is no rival."""
 
+    extra: tuple[str, ...] = ()
+    """Subjects that are measured only where they are asked for."""
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of a plain run, in the order of the report."""
+        return [name for name in known_subjects(self.cases) if name not in self.extra]
+
     def cases_named(self, names: Sequence[str]) -> list[Case]:
         """Return the cases with these names; without any, all."""
         return [case for case in self.cases if not names or case.name in names]
@@ -34,6 +42,7 @@ SCENARIOS = (
         SPINE_CASES,
         SPINE_TARGETS,
         ceiling="direct",
+        extra=MORE_PEERS,
     ),
     Scenario(
         "carriers",

@@ -7,9 +7,8 @@ the local ports of the next.  (nginx closes first under `Connection: close`, so 
 TIME_WAIT entries lie on the server's side, where they block nobody; the rounds are short all the
 same.)
 
-Peers: HAProxy, one process, one thread, one hop, bytes copied (no splicing, its default); the
-yamux relay, two processes and one connection between them, once for HTTP and once for iperf3,
-because it knows one target only.
+The modules beside this one hold the peers, each of which relays to such a route; `starters.py`
+lists them.
 """
 
 from __future__ import annotations
@@ -18,22 +17,18 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import trio
 
 from benchmarks.load import Address, wait_body
-from benchmarks.processes import BenchmarkError, Fleet, pick_ports, run_tool
+from benchmarks.processes import BenchmarkError, Fleet, pick_ports
 
 __all__ = [
     "BODY",
+    "HOST",
     "Route",
     "Targets",
-    "build_yamux_relay",
     "find_program",
-    "start_haproxy",
+    "require_program",
     "start_targets",
-    "start_yamux",
 ]
 
 HOST = "127.0.0.1"
@@ -42,11 +37,6 @@ BODY = b"benchmark target ".ljust(612, b".")
 """What the target answers: as long as the welcome page that nginx is usually measured with."""
 
 DECOY_BODY = b"the decoy, not the target"
-
-YAMUX_SOURCE = Path(__file__).with_name("yamux_relay.go")
-
-YAMUX_PACKAGE = Path("/usr/share/gocode/src/github.com/hashicorp/yamux")
-"""Where Debian's golang-github-hashicorp-yamux-dev puts the library."""
 
 NGINX_CONFIGURATION = """
 daemon off;
@@ -72,23 +62,6 @@ http {{
         location / {{ return 503 "{decoy_body}"; }}
     }}
 }}
-"""
-
-HAPROXY_CONFIGURATION = """
-global
-    nbthread 1
-    maxconn 8192
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-listen web
-    bind {web}
-    server target {web_target}
-listen bulk
-    bind {bulk}
-    server target {bulk_target}
 """
 
 
@@ -170,82 +143,3 @@ async def _start_iperf3(fleet: Fleet, name: str, address: Address) -> None:
     command = [require_program("iperf3"), "-s", "-B", address.host, "-p", str(address.port)]
     command.append("--forceflush")
     await fleet.start(name, command, is_ready=lambda line: "listening" in line)
-
-
-async def start_haproxy(fleet: Fleet, targets: Route) -> Route:
-    """Start HAProxy in front of `targets`.
-
-    Raises:
-        BenchmarkError: it is not installed, or did not start.
-
-    Cancellation: keeps. What was started belongs to the fleet.
-    """
-    web, bulk = (Address(HOST, port) for port in pick_ports(2))
-    configuration = fleet.folder / "haproxy.cfg"
-    # Without iperf3 its second door leads to the web target: open, and never used.
-    bulk_target = targets.bulk or targets.web
-    configuration.write_text(
-        HAPROXY_CONFIGURATION.format(
-            web=web, web_target=targets.web, bulk=bulk, bulk_target=bulk_target
-        )
-    )
-    command = [require_program("haproxy"), "-q", "-db", "-f", str(configuration)]
-    child = await fleet.start("haproxy", command)
-    try:
-        await wait_body(web, BODY, timeout_seconds=5)
-    except BenchmarkError:
-        child.check_alive()
-        raise
-    return Route(web, bulk if targets.bulk else None)
-
-
-async def build_yamux_relay(folder: Path) -> Path:
-    """Compile the relay with Debian's Go and yamux; return the program.
-
-    Raises:
-        BenchmarkError: Go or the library is not installed, or the build failed.
-
-    Cancellation: atomic.
-    """
-    go = require_program("go")
-    _require_yamux()
-    program = folder / "yamux_relay"
-    settings = ["GO111MODULE=off", "GOPATH=/usr/share/gocode"]
-    if "GOCACHE" not in os.environ and "HOME" not in os.environ:
-        settings.append(f"GOCACHE={folder / 'go-cache'}")
-    command = ["env", *settings, go, "build", "-o", str(program), str(YAMUX_SOURCE)]
-    await run_tool(command, timeout_seconds=120)
-    return program
-
-
-def _require_yamux() -> None:
-    if not YAMUX_PACKAGE.is_dir():
-        raise BenchmarkError(
-            "golang-github-hashicorp-yamux-dev is not installed; `make system-deps` installs it"
-        )
-
-
-async def start_yamux(fleet: Fleet, targets: Route) -> Route:
-    """Build the relay and start its two processes, once for each door.
-
-    Raises:
-        BenchmarkError: something is not installed, or did not start.
-
-    Cancellation: keeps. What was started belongs to the fleet.
-    """
-    program = str(await build_yamux_relay(fleet.folder))
-    web = await _start_yamux_pair(fleet, program, "web", targets.web)
-    bulk = None
-    if targets.bulk is not None:
-        bulk = await _start_yamux_pair(fleet, program, "bulk", targets.bulk)
-    await wait_body(web, BODY)
-    return Route(web, bulk)
-
-
-async def _start_yamux_pair(fleet: Fleet, program: str, door: str, target: Address) -> Address:
-    link, listener = (Address(HOST, port) for port in pick_ports(2))
-    for role, own, other in (("exit", link, target), ("entry", listener, link)):
-        command = [program, role, str(own), str(other)]
-        await fleet.start(f"yamux-{door}-{role}", command, is_ready=lambda line: line == "ready")
-    await trio.lowlevel.checkpoint()
-    return listener

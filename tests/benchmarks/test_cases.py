@@ -8,6 +8,7 @@ from benchmarks.cases import (
     CARRIER_CASES,
     CARRIERS,
     LOADS,
+    MORE_PEERS,
     PEERS,
     SPINE_CASES,
     Measurement,
@@ -17,6 +18,7 @@ from benchmarks.cases import (
     round_order,
     subjects_of,
 )
+from benchmarks.peers.starters import STARTERS
 from benchmarks.scenarios import SCENARIOS, Scenario
 
 SUBJECTS = ("ours", *PEERS)
@@ -42,8 +44,21 @@ def test_pass_case_is_not_compared_with_yamux() -> None:
     assert subjects_of(BY_NAME["pass_bulk"], SUBJECTS) == ["ours", "direct", "haproxy"]
 
 
+def test_pass_case_is_compared_with_every_peer_of_one_hop() -> None:
+    peers = subjects_of(BY_NAME["pass_bulk"], MORE_PEERS)
+    assert peers == ["nginx_stream", "trio"]
+
+
 def test_known_subjects_of_the_spine_begin_with_ours() -> None:
-    assert known_subjects(SPINE_CASES) == list(SUBJECTS)
+    assert known_subjects(SPINE_CASES) == [*SUBJECTS, *MORE_PEERS]
+
+
+def test_plain_run_of_the_spine_leaves_the_extra_peers_out() -> None:
+    assert SCENARIOS[0].subjects == list(SUBJECTS)
+
+
+def test_every_peer_with_processes_has_a_starter() -> None:
+    assert {"direct", *STARTERS} == {*PEERS, *MORE_PEERS}
 
 
 def test_carriers_are_measured_in_every_case_and_compared_with_tcp() -> None:
@@ -86,7 +101,7 @@ def test_round_order_of_every_round_holds_every_measurement() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_quick_run_measures_for_less_than_its_promise(scenario: Scenario) -> None:
-    needed = needed_measurements(scenario.cases, known_subjects(scenario.cases))
+    needed = needed_measurements(scenario.cases, scenario.subjects)
     settings = Settings.quick()
     once = sum(len(group) * settings.seconds_of(LOADS[name]) for name, group in needed.items())
     assert settings.rounds * once <= 60  # of 100 s: the rest is starting, warming up, checking

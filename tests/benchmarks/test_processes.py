@@ -11,9 +11,11 @@ import trio
 
 from benchmarks.processes import (
     BenchmarkError,
+    family_of,
     first_outgoing_port,
     open_fleet,
     parse_cpu_ticks,
+    parse_parent,
     pick_ports,
     run_tool,
 )
@@ -93,3 +95,11 @@ def test_picked_ports_are_below_the_outgoing_range() -> None:
 def test_cpu_ticks_are_found_behind_a_name_with_spaces_and_brackets() -> None:
     stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 9 8 7 6 120 35 3 2 20 0"
     assert parse_cpu_ticks(stat) == 155
+
+
+def test_family_holds_what_a_child_started_at_any_depth() -> None:
+    assert family_of([2], {2: 1, 3: 2, 4: 3, 5: 1}) == {2, 3, 4}
+
+
+def test_parent_is_read_behind_a_name_with_brackets() -> None:
+    assert parse_parent("7 (a) b) S 3 7 7 0") == 3

@@ -1,0 +1,151 @@
+"""Peers with one hop and no multiplexing: HAProxy, nginx's stream module, a plain Trio relay.
+
+Each is one process with one thread that accepts, dials the target and copies both ways in user
+space (no splicing).  Buffers are the default of each program.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from benchmarks.load import Address, wait_body
+from benchmarks.peers import BODY, HOST, Route, require_program
+from benchmarks.processes import BenchmarkError, Fleet, pick_ports
+
+__all__ = ["start_haproxy", "start_nginx_stream", "start_trio", "stream_module"]
+
+HAPROXY_CONFIGURATION = """
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+listen web
+    bind {web}
+    server target {web_target}
+listen bulk
+    bind {bulk}
+    server target {bulk_target}
+"""
+
+# TCP_NODELAY is nginx's default here, as the log's absence is.
+NGINX_CONFIGURATION = """
+{load_module}
+daemon off;
+worker_processes 1;
+pid {folder}/nginx_stream.pid;
+error_log stderr error;
+events {{ worker_connections 16384; }}
+stream {{
+    proxy_connect_timeout 5s;
+    proxy_timeout 1h;
+    server {{ listen {web} backlog=4096; proxy_pass {web_target}; }}
+    server {{ listen {bulk} backlog=4096; proxy_pass {bulk_target}; }}
+}}
+"""
+
+MODULE_NAME: Final = "ngx_stream_module.so"
+
+TRIO_RELAY: Final = Path(__file__).with_name("trio_relay.py")
+
+
+async def start_haproxy(fleet: Fleet, targets: Route) -> Route:
+    """Start HAProxy in front of `targets`.
+
+    Raises:
+        BenchmarkError: it is not installed, or did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    program = require_program("haproxy")
+    doors, values = _pick_doors(targets)
+    configuration = fleet.folder / "haproxy.cfg"
+    configuration.write_text(HAPROXY_CONFIGURATION.format(**values))
+    command = [program, "-q", "-db", "-f", str(configuration)]
+    return await _start(fleet, "haproxy", command, doors)
+
+
+async def start_nginx_stream(fleet: Fleet, targets: Route) -> Route:
+    """Start an nginx of its own whose stream module relays to `targets`.
+
+    Raises:
+        BenchmarkError: nginx or its module is not installed, or it did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    program = require_program("nginx")
+    done = await trio.run_process(
+        [program, "-V"], check=False, capture_stdout=True, stderr=subprocess.STDOUT
+    )
+    module = stream_module(done.stdout.decode(errors="replace"))
+    if module is not None and not module.is_file():
+        raise BenchmarkError("libnginx-mod-stream is not installed; `make system-deps` installs it")
+    doors, values = _pick_doors(targets)
+    configuration = fleet.folder / "nginx_stream.conf"
+    load_module = f"load_module {module};" if module else ""
+    text = NGINX_CONFIGURATION.format(load_module=load_module, folder=fleet.folder, **values)
+    configuration.write_text(text)
+    command = [program, "-c", str(configuration), "-p", str(fleet.folder), "-e", "stderr"]
+    return await _start(fleet, "nginx_stream", command, doors)
+
+
+def stream_module(build: str) -> Path | None:
+    """Return where the stream module must lie, by what `nginx -V` printed; None: it is built in.
+
+    Raises:
+        BenchmarkError: this nginx was built without it.
+    """
+    if re.search(r"--with-stream(?=\s|$)", build):
+        return None
+    folder = re.search(r"--modules-path=(\S+)", build)
+    if "--with-stream=dynamic" not in build or folder is None:
+        raise BenchmarkError("this nginx was built without its stream module; install Debian's")
+    return Path(folder.group(1)) / MODULE_NAME
+
+
+async def start_trio(fleet: Fleet, targets: Route) -> Route:
+    """Start the plain Trio relay in front of `targets`.
+
+    Raises:
+        BenchmarkError: it did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    doors, values = _pick_doors(targets)
+    pairs = [f"{values[door]}={values[f'{door}_target']}" for door in ("web", "bulk")]
+    command = [sys.executable, str(TRIO_RELAY), *pairs]
+    return await _start(fleet, "trio", command, doors, is_ready=lambda line: line == "ready")
+
+
+def _pick_doors(targets: Route) -> tuple[Route, dict[str, Address]]:
+    """Return the doors of a relay, and what its configuration says of them."""
+    web, bulk = (Address(HOST, port) for port in pick_ports(2))
+    # Without iperf3 the second door leads to the web target: open, and never used.
+    ends = {"web_target": targets.web, "bulk_target": targets.bulk or targets.web}
+    return Route(web, bulk if targets.bulk else None), {"web": web, "bulk": bulk, **ends}
+
+
+async def _start(
+    fleet: Fleet,
+    name: str,
+    command: Sequence[str],
+    doors: Route,
+    is_ready: Callable[[str], bool] | None = None,
+) -> Route:
+    child = await fleet.start(name, command, is_ready=is_ready)
+    try:
+        await wait_body(doors.web, BODY, timeout_seconds=5)
+    except BenchmarkError:
+        child.check_alive()
+        raise
+    return doors

@@ -1,0 +1,25 @@
+"""Every peer that has processes, by the name of its subject, and what starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from benchmarks.peers import Route
+from benchmarks.peers.mux import start_smux, start_yamux
+from benchmarks.peers.one_hop import start_haproxy, start_nginx_stream, start_trio
+from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
+from benchmarks.processes import Fleet
+
+__all__ = ["STARTERS"]
+
+STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
+    "haproxy": start_haproxy,
+    "yamux": start_yamux,
+    "nginx_stream": start_nginx_stream,
+    "trio": start_trio,
+    "smux": start_smux,
+    "openssh_l": start_openssh_l,
+    "openssh_r": start_openssh_r,
+}
+"""Each starts a relay in front of the targets that it is given, and returns its doors."""
