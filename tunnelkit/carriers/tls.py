@@ -34,7 +34,7 @@ from tunnelkit.wire.stream import Buffer
 from .farewell import REFUSAL_SECONDS, Farewell
 from .http_answers import PLAIN_TO_TLS, TO_A_LINK, looks_like_http
 from .pipe import Pipe, PipeBroken
-from .tls_errors import explain, is_record_start
+from .tls_errors import explain, is_record_start, is_truncation
 from .tls_settings import LINK_ALPN, TlsSettings
 from .tls_shared import CHUNK_BYTES, chunks_of, shared_of
 
@@ -231,7 +231,7 @@ class TlsPipe(Pipe):
         self._more = self._in.pending > 0
 
     def _explain(self, error: ssl.SSLError) -> str:
-        if isinstance(error, ssl.SSLEOFError) and not self.is_established:
+        if is_truncation(error) and not self.is_established:
             return "the other side ended the connection in the TLS handshake: does it speak TLS?"
         return explain(
             error,

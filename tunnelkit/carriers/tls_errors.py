@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["explain", "is_record_start"]
+__all__ = ["explain", "is_record_start", "is_truncation"]
 
 TRUNCATED: Final = "the connection ended without the close of TLS: bytes may be missing"
 
@@ -20,6 +20,8 @@ _UNTRUSTED: Final = (2, 18, 19, 20, 21)
 _WRONG_NAME: Final = (62, 63, 64)
 _WRONG_PURPOSE: Final = 26
 
+_EOF_REASON: Final = "UNEXPECTED_EOF_WHILE_READING"
+
 _REASONS: Final[Mapping[str, str]] = {
     "UNSUPPORTED_PROTOCOL": "no TLS version in common: this program speaks TLS 1.3 only",
     "NO_PROTOCOLS_AVAILABLE": "no TLS version in common: this program speaks TLS 1.3 only",
@@ -28,7 +30,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": (
         "the client shows no certificate: it needs one of its own (--tls-cert and --tls-key)"
     ),
-    "UNEXPECTED_EOF_WHILE_READING": TRUNCATED,
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": "what arrived was changed on its way, or is no TLS",
 }
 
@@ -58,6 +59,11 @@ def is_record_start(start: bytes) -> bool:
     return not start or start[0] in _RECORD_TYPES
 
 
+def is_truncation(error: ssl.SSLError) -> bool:
+    """Say whether the connection ended before TLS did; Python before 3.11.4 has no class for it."""
+    return isinstance(error, ssl.SSLEOFError) or error.reason == _EOF_REASON
+
+
 def explain(error: ssl.SSLError, *, server_side: bool, name: str, start: bytes) -> str:
     """Return what *error* means.
 
@@ -73,7 +79,7 @@ def explain(error: ssl.SSLError, *, server_side: bool, name: str, start: bytes) 
         if server_side:
             return "the client does not speak TLS, which this address needs: dial tls://"
         return "the other side does not speak TLS: dial tcp://, or look at host and port"
-    if isinstance(error, ssl.SSLEOFError):
+    if is_truncation(error):
         return TRUNCATED
     reason = error.reason or ""
     if "ALERT_" in reason:

@@ -102,6 +102,8 @@ class TlsSettings:
             ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT
         )
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        # Before Python 3.11.4 it is on by default, and a truncated connection looks complete.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         context.set_alpn_protocols([alpn])
         self._load_certificate(context)
         if server_side:

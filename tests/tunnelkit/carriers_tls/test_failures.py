@@ -15,6 +15,7 @@ from tests.tunnelkit.certificates import authority, tls_settings
 from tests.tunnelkit.strangers import Owner, accepting, dialing, quiet_pump, settle
 from tunnelkit.carriers import Pipe, PipeBroken, TlsSettings
 from tunnelkit.carriers.tls import TlsPipe, tls_client, tls_server
+from tunnelkit.carriers.tls_errors import is_truncation
 from tunnelkit.link import Link
 from tunnelkit.pump import Pump, acquire_pump, release_pump
 from tunnelkit.testing import memory_pipe_pair
@@ -141,6 +142,12 @@ async def test_peer_that_leaves_at_once(pump: Pump, server_side: bool) -> None:
     peer.close()
     await settle()
     assert "ended the connection in the TLS handshake" in _error_of(pipe)
+
+
+@pytest.mark.parametrize("error", [ssl.SSLEOFError(8, "eof"), ssl.SSLError(1, "eof")])
+def test_truncation_by_each_name_that_it_has(error: ssl.SSLError) -> None:
+    error.reason = "UNEXPECTED_EOF_WHILE_READING"
+    assert is_truncation(error)
 
 
 async def test_older_version(pump: Pump) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -17,7 +19,7 @@ from tests.tunnelkit.certificates import authority
 from tests.tunnelkit.strangers import quiet_pump, settle
 from tests.tunnelkit.test_carriers import read, ready
 from tunnelkit import limits
-from tunnelkit.carriers import PipeBroken, TlsSettings
+from tunnelkit.carriers import PipeBroken, TlsSettings, tls_settings
 from tunnelkit.carriers import tls_shared as shared
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.pump import Pump, acquire_pump, release_pump
@@ -226,6 +228,27 @@ async def test_truncation_is_no_clean_end(pump: Pump) -> None:
     for _ in range(2):
         with pytest.raises(PipeBroken, match="without the close of TLS: bytes may be missing"):
             pair.right.try_receive(10)
+
+
+def _forgiving_context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
+    """As Python before 3.11.4 makes it: a connection that just stops is a clean end."""
+    context = ssl.SSLContext(protocol)
+    context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+    return context
+
+
+async def test_truncation_is_no_clean_end_where_python_says_so(
+    pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgiving = SimpleNamespace(**{**vars(ssl), "SSLContext": _forgiving_context})
+    monkeypatch.setattr(tls_settings, "ssl", forgiving)
+    own = TlsSettings(**authority().issue("right"), ca=authority().file)
+    pair = make_pair(pump, client=own, server=own)
+    await up(pair.left, pair.right)
+    pair.left._inner.close()
+    await ready(pair.right)
+    with pytest.raises(PipeBroken, match="without the close of TLS: bytes may be missing"):
+        pair.right.try_receive(10)
 
 
 async def test_close_is_a_clean_end(pump: Pump) -> None:
