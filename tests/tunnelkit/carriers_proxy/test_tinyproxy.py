@@ -13,7 +13,7 @@ import trio
 from tests.tunnelkit.carriers_proxy.tinyproxy import Tinyproxy, running
 from tests.tunnelkit.carriers_websocket.ends import End
 from tests.tunnelkit.certificates import tls_settings
-from tests.tunnelkit.pairs import World, echo, open_pair, open_streams, receive_all
+from tests.tunnelkit.pairs import World, echo, open_pair, open_streams, receive_all, wait_until
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import (
     ConnectFailed,
@@ -154,3 +154,5 @@ async def test_cancelled_anywhere(pump: Pump, proxy: Tinyproxy, scheme: str) -> 
 
     async with no_leaks():
         await cancel_at_each_step(use)
+        # A WebSocket waits for the close of its peer, and the proxy takes its time to pass it on.
+        await wait_until(lambda: not pump.waiting_timers())
