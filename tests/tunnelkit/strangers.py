@@ -105,7 +105,9 @@ class RawPeer:
         except PipeBroken as error:
             self._end(str(error))
         else:
-            if data:
+            if data and not self.frames and bytes(data[:5]) == b"HTTP/":
+                self._end("http")  # what a link answers to a request; frames never begin so
+            elif data:
                 self._reader.feed(data, self._frame)
             elif data is not None:
                 self._end("eof")

@@ -7,7 +7,7 @@ import os
 import pytest
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -349,6 +349,7 @@ async def test_link_lost_during_the_hello(pump: Pump) -> None:
 
 
 @given(data=st.binary(min_size=1, max_size=400), pieces=st.integers(1, 7))
+@example(data=b"GET ", pieces=1)
 async def test_random_bytes_never_raise_into_the_pump(data: bytes, pieces: int) -> None:
     pump = acquire_pump()
     with quiet_pump():
