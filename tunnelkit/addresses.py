@@ -7,13 +7,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
-__all__ = ["Address", "Destination", "parse_address", "parse_destination", "parse_host_port"]
+__all__ = [
+    "Address",
+    "Destination",
+    "as_addresses",
+    "parse_address",
+    "parse_destination",
+    "parse_host_port",
+]
 
 _HOST_PORT_SCHEMES = ("tcp", "tls", "memory")
 _WEBSOCKET_SCHEMES = ("ws", "wss")
@@ -59,6 +67,15 @@ class Address:
             return ip_address(self.host).is_loopback
         except ValueError:
             return False  # a name can lead anywhere
+
+
+def as_addresses(given: Iterable[Address | str]) -> list[Address]:
+    """Return *given* as addresses: texts are parsed.
+
+    Raises:
+        ConfigurationError: a text is no address.
+    """
+    return [parse_address(one) if isinstance(one, str) else one for one in given]
 
 
 def parse_address(text: str, *, what: str = "address") -> Address:

@@ -56,3 +56,10 @@ class Seldom:
         self._told_at = now
         count, self._count = self._count, 0
         return count
+
+    def ending(self, now: float) -> str | None:
+        """Count one; return what a line about it ends with, or None: say nothing now."""
+        count = self.count(now)
+        if not count:
+            return None
+        return f" ({count - 1} more since the last line)" if count > 1 else ""

@@ -21,7 +21,7 @@ from typing import TypedDict
 import trio
 
 from . import limits
-from .addresses import Address, parse_address
+from .addresses import Address, as_addresses
 from .auth import Identity, KeyRing, Trust
 from .carriers import SYSTEM_NETWORK, Network, Pipe, connect
 from .dialer import REFUSED_DELAY_SECONDS, is_final, keep_link
@@ -399,9 +399,9 @@ async def open_endpoint(
     Raises:
         ConfigurationError: an address is wrong or cannot be listened on.
     """
-    wanted = [parse_address(a) if isinstance(a, str) else a for a in dial]
-    offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
-    known = [parse_address(a) if isinstance(a, str) else a for a in advertise]
+    wanted = as_addresses(dial)
+    offered = as_addresses(listen)
+    known = as_addresses(advertise)
     pump = acquire_pump()
     try:
         async with open_service_nursery() as nursery:

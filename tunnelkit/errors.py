@@ -24,8 +24,10 @@ Every error that a peer can read carries an `ErrorCode`.  Codes 0–63 are the p
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 __all__ = [
+    "NOT_ALLOWED",
     "AuthenticationError",
     "ConfigurationError",
     "ErrorCode",
@@ -72,6 +74,20 @@ class ErrorCode(IntEnum):
     BAD_PROOF = 25
     SESSION_CLOSED = 26
     TOKEN_REVOKED = 27
+
+
+NOT_ALLOWED: Final = frozenset(
+    {
+        ErrorCode.UNAUTHENTICATED,
+        ErrorCode.TOKEN_EXPIRED,
+        ErrorCode.TOKEN_REVOKED,
+        ErrorCode.WRONG_HOLDER,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.UNKNOWN_TARGET,
+        ErrorCode.BAD_PROOF,
+    }
+)
+"""Refusals that stay until somebody changes a setting or a token; others may pass."""
 
 
 def code_name(code: int) -> str:

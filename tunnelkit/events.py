@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -95,7 +96,7 @@ class SessionFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(ABC):
     """Something happened, or (`is_snapshot`) is so already."""
 
     kind: ClassVar[str] = ""
@@ -108,9 +109,9 @@ class Event:
     is_snapshot: bool = False
 
     @property
+    @abstractmethod
     def text(self) -> str:
         """One sentence for people."""
-        raise NotImplementedError
 
     def as_dict(self) -> dict[str, object]:
         """Return the event as plain data for JSON."""

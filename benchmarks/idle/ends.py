@@ -20,6 +20,7 @@ from tunnelkit import limits
 from tunnelkit.auth import Identity, KeyRing, mint
 from tunnelkit.broker import Broker, open_broker
 from tunnelkit.endpoint import Endpoint, open_endpoint
+from tunnelkit.errors import LocalProtocolError
 from tunnelkit.session import Session
 from tunnelkit.stream import Stream, StreamReset
 from tunnelkit.wire.stream import StreamCore
@@ -45,8 +46,8 @@ class Ends(ABC):
         """How many are held."""
 
     async def grow(self, more: int) -> None:
-        """Open *more*; only a maker can."""
-        raise NotImplementedError
+        """Open *more*; what cannot says so."""
+        raise LocalProtocolError(f"{type(self).__name__} opens nothing by itself")
 
 
 class StreamHost(Ends):

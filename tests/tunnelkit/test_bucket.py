@@ -30,3 +30,9 @@ def test_never_more_than_the_rate_allows(pauses: list[float]) -> None:
 def test_the_first_is_told_and_then_how_many_more() -> None:
     seldom = Seldom(1.0)
     assert [seldom.count(now) for now in (0.0, 0.1, 0.9, 1.0, 1.5, 2.5)] == [1, 0, 0, 3, 0, 2]
+
+
+def test_what_a_line_ends_with() -> None:
+    seldom = Seldom(1.0)
+    endings = [seldom.ending(now) for now in (0.0, 0.5, 1.0)]
+    assert endings == ["", None, " (1 more since the last line)"]

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from tunnelkit import limits
-from tunnelkit.addresses import Address, parse_address
+from tunnelkit.addresses import Address, as_addresses
 from tunnelkit.auth import KeyRing, Trust
 from tunnelkit.carriers import SYSTEM_NETWORK, Network, Pipe
 from tunnelkit.errors import AuthenticationError, ErrorCode, LinkError, RemoteProtocolError
@@ -281,7 +281,7 @@ async def open_broker(
     Raises:
         ConfigurationError: an address is wrong or cannot be listened on.
     """
-    offered = [parse_address(a) if isinstance(a, str) else a for a in listen]
+    offered = as_addresses(listen)
     pump = acquire_pump()
     try:
         registry = Registry(budget_bytes=budget_bytes, grace_seconds=grace_seconds)

@@ -135,9 +135,8 @@ class _Server(Handshake):
         self.abandon()
 
     def _tell(self, why: str) -> None:
-        count = self._door.refusals.count(trio.current_time())
-        if count:
-            more = f" ({count - 1} more since the last line)" if count > 1 else ""
+        more = self._door.refusals.ending(trio.current_time())
+        if more is not None:
             _log.info("no WebSocket for %s: %s%s", self._inner.description, why, more)
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ from tunnelkit.addresses import Address, Destination, parse_destination
 from tunnelkit.auth import Identity
 from tunnelkit.carriers import Network
 from tunnelkit.endpoint import Endpoint, open_endpoint
-from tunnelkit.errors import ConfigurationError, TunnelError
+from tunnelkit.errors import NOT_ALLOWED, ConfigurationError, TunnelError
 from tunnelkit.events import Event, LinkFailed
 from tunnelkit.programs.carriers import add_carrier_flags, make_network
 from tunnelkit.programs.flags import (
@@ -33,7 +33,7 @@ from tunnelkit.programs.flags import (
 from tunnelkit.programs.logs import configure_logging
 from tunnelkit.programs.watch import log_events
 
-from .call import NOT_ALLOWED, STOP_SECONDS, Call, Ending, Exit
+from .call import STOP_SECONDS, Call, Ending, Exit
 from .descriptors import take_over
 
 __all__ = ["main", "make_flags"]

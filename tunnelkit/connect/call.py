@@ -22,7 +22,7 @@ import trio
 from tunnelkit.addresses import Destination
 from tunnelkit.carriers import PipeBroken
 from tunnelkit.endpoint import Endpoint
-from tunnelkit.errors import ErrorCode, OpenRefused, SessionError, code_name
+from tunnelkit.errors import NOT_ALLOWED, ErrorCode, OpenRefused, SessionError, code_name
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd, splice_stream
 from tunnelkit.wire.states import Half
@@ -31,7 +31,6 @@ from tunnelkit.wire.stream import StreamCore
 from .descriptors import DescriptorPipe
 
 __all__ = [
-    "NOT_ALLOWED",
     "STOP_SECONDS",
     "Call",
     "Ending",
@@ -69,20 +68,6 @@ class Ending:
 
     exit: Exit
     text: str = ""
-
-
-NOT_ALLOWED: Final = frozenset(
-    {
-        ErrorCode.UNAUTHENTICATED,
-        ErrorCode.TOKEN_EXPIRED,
-        ErrorCode.TOKEN_REVOKED,
-        ErrorCode.WRONG_HOLDER,
-        ErrorCode.FORBIDDEN,
-        ErrorCode.UNKNOWN_TARGET,
-        ErrorCode.BAD_PROOF,
-    }
-)
-"""Refusals that stay until somebody changes a setting or a token; others may pass."""
 
 
 def refusal_of(what: str, code: int, text: str) -> Ending:

@@ -231,9 +231,8 @@ class Door(ABC):
     def tell(self, why: str) -> None:
         """Remember why a client was not served, and log it, at most one line a second."""
         self.last_reason = why
-        count = self._failures.count(trio.current_time())
-        if count:
-            more = f" ({count - 1} more since the last line)" if count > 1 else ""
+        more = self._failures.ending(trio.current_time())
+        if more is not None:
             _log.warning("%s: %s%s", self.name, why, more)
 
     # --- life ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from tunnelkit.errors import ErrorCode
+from tunnelkit.errors import NOT_ALLOWED, ErrorCode
 
 from .allow import parse_host
 
@@ -57,9 +57,7 @@ class Reply(IntEnum):
 
 _REPLIES: Final[dict[int, Reply]] = {
     ErrorCode.NONE: Reply.SUCCEEDED,
-    ErrorCode.FORBIDDEN: Reply.NOT_ALLOWED,
-    ErrorCode.UNKNOWN_TARGET: Reply.NOT_ALLOWED,
-    ErrorCode.TOKEN_EXPIRED: Reply.NOT_ALLOWED,
+    **dict.fromkeys(NOT_ALLOWED, Reply.NOT_ALLOWED),
     ErrorCode.UNKNOWN_PEER: Reply.NETWORK_UNREACHABLE,
     ErrorCode.PEER_GONE: Reply.NETWORK_UNREACHABLE,
     ErrorCode.TARGET_UNREACHABLE: Reply.HOST_UNREACHABLE,

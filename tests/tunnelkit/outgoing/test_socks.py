@@ -133,6 +133,7 @@ def test_garbage_never_raises_and_is_bounded(pieces: list[bytes], login: Login |
         (ErrorCode.NONE, 0),
         (ErrorCode.FORBIDDEN, 2),
         (ErrorCode.UNKNOWN_TARGET, 2),
+        (ErrorCode.TOKEN_REVOKED, 2),
         (ErrorCode.UNKNOWN_PEER, 3),
         (ErrorCode.TARGET_UNREACHABLE, 4),
         (ErrorCode.TARGET_REFUSED, 5),
