@@ -189,9 +189,10 @@ class PipeEnd:
             return
         if self._pending:
             taken = self.other.offer(self._pending)
-            self._pending = self._pending[taken:]
-            if self._pending:
+            if taken < len(self._pending):
+                self._pending = self._pending[taken:]
                 return
+            self._pending = b""  # and no empty view, which would keep a block of the pump in use
         self._want(readable=True)
         self._read()
 

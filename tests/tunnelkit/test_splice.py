@@ -439,3 +439,16 @@ async def test_finished_splice_needs_no_cycle_collector() -> None:
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_blocks_of_the_pump_are_free_once_all_has_arrived(kind: str) -> None:
+    async with spliced(kind, "epoll") as test:
+        data = bytes(8 * limits.MIB)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(test.left.stream.send_all, data)
+            await trio.sleep(0.2)  # until nothing more fits, so that some of it is kept
+            count = 0
+            while count < len(data):
+                count += len(await test.right.stream.receive_some())
+        await wait_until(lambda: not test.pump.blocks.held)

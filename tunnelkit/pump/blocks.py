@@ -20,6 +20,11 @@ RING_BLOCKS: Final = 24
 """Most blocks in the ring; with all of them in use, reads take fresh memory."""
 
 
+LOOKS: Final = 3
+"""How many blocks are looked at for a free one.  They become free in the order in which they were
+taken, mostly: one that somebody keeps longer must not be what all wait for."""
+
+
 class Block(bytearray):
     """A buffer that nobody writes to while somebody looks at it."""
 
@@ -43,12 +48,18 @@ class BlockRing:
         self._block_bytes = block_bytes
         self._blocks: deque[Block] = deque()
 
+    @property
+    def held(self) -> int:
+        """How many blocks of the ring somebody looks at."""
+        return sum(not block.is_free for block in self._blocks)
+
     def take(self) -> Block:
         """Return a block that is free; it stays so until a view of it is made."""
         blocks = self._blocks
-        if blocks and blocks[0].is_free:
+        for _ in range(min(LOOKS, len(blocks))):
             blocks.rotate(-1)
-            return blocks[-1]
+            if blocks[-1].is_free:
+                return blocks[-1]
         block = Block(self._block_bytes)
         if len(blocks) < RING_BLOCKS:
             blocks.append(block)
