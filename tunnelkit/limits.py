@@ -143,7 +143,7 @@ SHARED_FRAME_BYTES: Final = 32 * KIB
 """Largest data frame while several streams have something to send, bytes.  A default."""
 
 SCRATCH_BYTES: Final = 512 * KIB
-"""The receive buffer that all sockets of a pump share, bytes.  A default."""
+"""Most bytes that a link reads at once, into a buffer that all of a pump share.  A default."""
 
 # --- broker -------------------------------------------------------------------------------
 

@@ -178,6 +178,7 @@ class Link(Outbox):
         self.state = LinkState.CLOSED
         self.health = Health.DOWN
         self.close_outbox()
+        self._reader.close()
         if self._timer is not None:
             self._timer.cancel()
         if isinstance(error.__cause__, NotALink):

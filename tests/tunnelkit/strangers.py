@@ -19,7 +19,7 @@ from tunnelkit.link import Health, Link
 from tunnelkit.pump import Pump
 from tunnelkit.testing import MemoryNetwork, memory_pipe_pair
 from tunnelkit.wire.frames import FrameType, Value, decode_fields, encode_fields, encode_frame
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import FrameReader, Scratch
 
 
 async def settle() -> None:
@@ -94,7 +94,7 @@ class RawPeer:
 
     def __post_init__(self) -> None:
         self.handshake: Dialing | Accepting | None = None
-        self._reader = FrameReader(bytearray(1 << 20))
+        self._reader = FrameReader(Scratch(1 << 20))
         self._reader.max_payload_bytes = 1 << 19
         self.pipe.start(self._ready)
         self.pipe.want(readable=True, writable=False)

@@ -27,6 +27,7 @@ from outcome import Value
 
 from tunnelkit import limits
 from tunnelkit.errors import LocalProtocolError
+from tunnelkit.wire.reader import Scratch
 
 from .blocks import BlockRing
 
@@ -74,8 +75,8 @@ class Pump:
     kind = "memory"
 
     def __init__(self) -> None:
-        self.scratch = bytearray(limits.SCRATCH_BYTES)
-        """Where links receive; valid within one handler call."""
+        self.scratch = Scratch(limits.SCRATCH_BYTES)
+        """Where links receive."""
         self.edge_view = memoryview(bytearray(limits.BULK_FRAME_BYTES))
         """Where spliced sockets receive; valid within one handler call."""
         self.blocks = BlockRing()

@@ -1,22 +1,32 @@
 """Cut whole frames out of bytes that arrive in any pieces (no I/O).
 
-Many readers can share one large receive buffer (`scratch`), because a reader uses it only
-between `space` and the end of `received`, and nothing else runs in between.  What a reader
-keeps of its own is the beginning of a frame that has not arrived whole, so an idle link costs
-no buffer.
+Many readers share one large receive buffer (`Scratch`), because a reader uses it only between
+`space` and the end of `received`, and nothing else runs in between.  What a reader keeps of its own
+is the beginning of a frame that has not arrived whole, so an idle link costs no buffer.
+
+Where that beginning is large, as it mostly is when much arrives, copying it out and in again would
+cost more than reading it.  Then the reader keeps the buffer itself, and the rest of the frame goes
+behind its beginning; the others get another buffer.  A few may do so at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 
 from .frames import HEADER, HEADER_BYTES, SESSION_FIELD
 
-__all__ = ["Deliver", "FrameReader", "Run"]
+__all__ = ["Deliver", "FrameReader", "Run", "Scratch"]
+
+MOST_LENT: Final = 4
+"""So many readers may keep a buffer.  Stops: peers that each send half a frame and no more, and so
+make the memory grow by a whole buffer for it."""
+
+WORTH_BYTES: Final = 4096
+"""A beginning of a frame that is shorter is copied, bytes."""
 
 Deliver = Callable[[int, int, int, int, int, memoryview], None]
 """Takes (type, flags, session, stream, sequence, payload); the payload is valid in the call."""
@@ -33,34 +43,118 @@ class Run(Protocol):
         """Take whole frames; the view is valid in the call."""
 
 
+class Scratch:
+    """The buffer that readers share.
+
+    Args:
+        size_bytes: most bytes that are read at once; at least twice the largest frame.  A buffer
+            has twice that: behind what was read there is room for the rest of a frame.
+    """
+
+    __slots__ = ("_lent", "_spare", "buffer", "size_bytes", "view")
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._spare: list[bytearray] = []
+        self._lent = 0
+        self._use(bytearray(2 * size_bytes))
+
+    def _use(self, buffer: bytearray) -> None:
+        self.buffer = buffer
+        self.view = memoryview(buffer)
+
+    def lend(self) -> bool:
+        """Leave the buffer in use to its reader and use another; say whether that may be."""
+        if self._lent == MOST_LENT:
+            return False
+        self._lent += 1
+        self._use(self._spare.pop() if self._spare else bytearray(2 * self.size_bytes))
+        return True
+
+    def give_back(self, buffer: bytearray) -> None:
+        """Take a buffer that was lent."""
+        self._lent -= 1
+        self._spare.append(buffer)
+
+
 class FrameReader:
     """Reads frames; the bytes may be hostile.
 
     Args:
-        scratch: a buffer that may be shared with other readers, at least twice as large as
-            the largest frame.
+        scratch: where to read; may be shared with other readers.
     """
 
-    __slots__ = ("_left", "_scratch", "_view", "max_payload_bytes")
+    __slots__ = (
+        "_end",
+        "_is_closed",
+        "_left",
+        "_own",
+        "_scratch",
+        "_start",
+        "_view",
+        "max_payload_bytes",
+    )
 
-    def __init__(self, scratch: bytearray) -> None:
+    def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
-        self._view = memoryview(scratch)
         self._left = b""
+        self._own: bytearray | None = None
+        self._is_closed = False
+        self._view = scratch.view
+        self._start = 0
+        self._end = 0
         self.max_payload_bytes = limits.MAX_HELLO_BYTES
 
     @property
     def pending_bytes(self) -> int:
         """How many bytes of an unfinished frame are held."""
-        return len(self._left)
+        return len(self._left) or self._end - self._start
 
     def space(self) -> memoryview:
         """Return where the next bytes go; valid until the next call of any method."""
+        most = self._scratch.size_bytes
+        if self._own is not None:
+            view = self._view
+            if len(view) - self._end < most // 2:  # the rest of the frame might have no room
+                held = self._end - self._start
+                view[:held] = view[self._start : self._end]
+                self._start, self._end = 0, held
+            return view[self._end : self._end + most]
+        view = self._view = self._scratch.view
         held = len(self._left)
-        if not held:
-            return self._view
-        self._scratch[:held] = self._left
-        return self._view[held:]
+        if held:
+            view[:held] = self._left
+        return view[held : held + most]
+
+    def close(self) -> None:
+        """Let go of what is held, for good; may be called from within a delivery."""
+        self._is_closed = True
+        self._left = b""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._start = self._end = 0
+        if self._own is not None:
+            self._scratch.give_back(self._own)
+            self._own = None
+
+    def _begin(self, count: int) -> tuple[bytearray, int, int]:
+        """Return the buffer, and where what is not delivered begins and ends in it."""
+        if self._own is not None:
+            return self._own, self._start, self._end + count
+        return self._scratch.buffer, 0, len(self._left) + count
+
+    def _keep(self, start: int, end: int) -> None:
+        """Keep what was not delivered until more arrives."""
+        if self._is_closed:
+            return
+        buffer = self._scratch.buffer
+        if end - start >= WORTH_BYTES and (self._own is not None or self._scratch.lend()):
+            self._own = self._own or buffer
+            self._left, self._start, self._end = b"", start, end
+        else:
+            self._left = bytes(self._view[start:end])
+            self._give_back()
 
     def received(self, count: int, deliver: Callable[..., None]) -> None:
         """Take note of *count* bytes put into `space` and deliver each frame that is whole.
@@ -69,9 +163,8 @@ class FrameReader:
             RemoteProtocolError: a frame is longer than `max_payload_bytes`; also whatever
                 *deliver* raises.  Nothing more may be read after an error.
         """
-        unpack, scratch, view = HEADER.unpack_from, self._scratch, self._view
-        end = len(self._left) + count
-        start = 0
+        unpack, view = HEADER.unpack_from, self._view
+        scratch, start, end = self._begin(count)
         while end - start >= HEADER_BYTES:
             kind, flags, _hop, session, stream, length, sequence = unpack(scratch, start)
             if length > self.max_payload_bytes:
@@ -83,7 +176,7 @@ class FrameReader:
                 break
             deliver(kind, flags, session, stream, sequence, view[start + HEADER_BYTES : stop])
             start = stop
-        self._left = bytes(view[start:end])
+        self._keep(start, end)
 
     def received_runs(
         self,
@@ -97,10 +190,10 @@ class FrameReader:
             find: returns who takes the frames of a session number; None: they are dropped.  The
                 session number in each header is replaced by the taker's in place.
         """
-        unpack, scratch, view = HEADER.unpack_from, self._scratch, self._view
+        unpack, view = HEADER.unpack_from, self._view
         rewrite, limit = SESSION_FIELD.pack_into, self.max_payload_bytes
-        end = len(self._left) + count
-        start = run_start = 0
+        scratch, start, end = self._begin(count)
+        run_start = start
         run_session, run, number = -1, None, 0
         while end - start >= HEADER_BYTES:
             kind, flags, _hop, session, stream, length, sequence = unpack(scratch, start)
@@ -123,7 +216,7 @@ class FrameReader:
             start = stop
         if run is not None:
             run.forward(view[run_start:start])
-        self._left = bytes(view[start:end])
+        self._keep(start, end)
 
     def feed(self, data: bytes | bytearray | memoryview, deliver: Callable[..., None]) -> None:
         """Take *data* of any length; for callers that have no buffer to read into."""

@@ -19,7 +19,7 @@ from tunnelkit.wire.frames import (
     encode_fields,
     encode_frame,
 )
-from tunnelkit.wire.reader import Deliver, FrameReader
+from tunnelkit.wire.reader import Deliver, FrameReader, Scratch
 from tunnelkit.wire.sending import Sender
 from tunnelkit.wire.session import SessionCore
 from tunnelkit.wire.stream import Buffer, StreamCore
@@ -58,7 +58,7 @@ def keeper(frames: list[Frame]) -> Deliver:
 def read_frames(data: bytes, *, max_payload_bytes: int = limits.MAX_PAYLOAD_BYTES) -> list[Frame]:
     """Return the frames in *data*, which must hold whole ones only."""
     frames: list[Frame] = []
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     reader.max_payload_bytes = max_payload_bytes
     reader.feed(data, keeper(frames))
     assert not reader.pending_bytes

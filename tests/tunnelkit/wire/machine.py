@@ -29,7 +29,7 @@ from tunnelkit.wire.frames import (
     encode_fields,
     encode_frame,
 )
-from tunnelkit.wire.reader import Deliver, FrameReader
+from tunnelkit.wire.reader import Deliver, FrameReader, Scratch
 from tunnelkit.wire.sending import Sender
 from tunnelkit.wire.session import SessionCore
 from tunnelkit.wire.states import Attachment, Input, Phase
@@ -41,7 +41,7 @@ PLENTY: Final = 1 << 40
 """More bytes than any example moves."""
 
 # Shared by all wires on purpose: who keeps a payload beyond its call sees it overwritten.
-_SCRATCH: Final = bytearray(limits.SCRATCH_BYTES)
+_SCRATCH: Final = Scratch(limits.SCRATCH_BYTES)
 
 
 class Wire:

@@ -12,7 +12,7 @@ from tests.tunnelkit.wire.strategies import payloads
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 from tunnelkit.wire.frames import HOP_FRAMES, FrameType, Role, encode_frame
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import FrameReader, Scratch
 from tunnelkit.wire.session import AttachmentLost
 from tunnelkit.wire.windows import ReceiveWindow
 
@@ -123,7 +123,7 @@ def test_hostile_frames_before_session_open_raise_only_documented_errors(
 @given(st.binary(max_size=400))
 def test_garbage_raises_only_the_documented_error(garbage: bytes) -> None:
     side = established(Role.RESPONDER)
-    reader = FrameReader(bytearray(64 * limits.KIB))
+    reader = FrameReader(Scratch(64 * limits.KIB))
 
     def deliver(
         kind: int, flags: int, _session: int, stream: int, sequence: int, payload: memoryview

@@ -13,9 +13,9 @@ from tests.tunnelkit.wire.strategies import frames
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 from tunnelkit.wire.frames import HEADER_BYTES, FrameType, encode_frame
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import MOST_LENT, FrameReader, Scratch
 
-SCRATCH = bytearray(64 * limits.KIB)
+SCRATCH = Scratch(64 * limits.KIB)
 
 
 def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -75,6 +75,70 @@ def test_readers_share_a_buffer(turns: list[tuple[bytes, bool]], size: int) -> N
         assert found[who] == read_frames(b"".join(data for data, which in turns if which is who))
 
 
+def large_frames(sizes: list[int]) -> bytes:
+    """Return data frames with payloads of these sizes, each of its own byte."""
+    return b"".join(
+        encode_frame(FrameType.DATA, bytes([index]) * size, session=1, stream=1)
+        for index, size in enumerate(sizes)
+    )
+
+
+LARGE = st.lists(st.integers(0, 30 * limits.KIB), min_size=1, max_size=6)
+
+
+@given(st.lists(LARGE, min_size=2, max_size=6), st.integers(3000, 50_000))
+def test_large_frames_in_pieces_of_many_readers(sizes: list[list[int]], piece: int) -> None:
+    scratch = Scratch(64 * limits.KIB)
+    queues = [large_frames(of_one) for of_one in sizes]
+    expected = [read_frames(queue) for queue in queues]
+    readers = [FrameReader(scratch) for _ in queues]
+    found: list[list[Frame]] = [[] for _ in queues]
+    for reader in readers:
+        reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
+    while any(queues):
+        for index, reader in enumerate(readers):
+            reader.feed(queues[index][:piece], keeper(found[index]))
+            queues[index] = queues[index][piece:]
+    assert found == expected
+
+
+def half_a_frame(scratch: Scratch) -> FrameReader:
+    """Return a reader that has got the greater part of a frame."""
+    reader = FrameReader(scratch)
+    reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
+    reader.feed(large_frames([30_000])[:20_000], keeper([]))
+    return reader
+
+
+def test_only_a_few_readers_keep_a_buffer() -> None:
+    scratch = Scratch(64 * limits.KIB)
+    buffers = {id(scratch.buffer)}
+    readers = []
+    for _ in range(3 * MOST_LENT):
+        readers.append(half_a_frame(scratch))
+        buffers.add(id(scratch.buffer))
+    assert len(buffers) == MOST_LENT + 1
+    assert {reader.pending_bytes for reader in readers} == {20_000}
+
+
+def test_buffers_are_used_again_when_readers_end() -> None:
+    scratch = Scratch(64 * limits.KIB)
+    buffers = set()
+    for _ in range(3 * MOST_LENT):
+        half_a_frame(scratch).close()
+        buffers.add(id(scratch.buffer))
+    assert len(buffers) <= 2
+
+
+def test_reader_that_is_closed_by_a_frame_keeps_nothing() -> None:
+    scratch = Scratch(64 * limits.KIB)
+    reader = FrameReader(scratch)
+    reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
+    reader.feed(large_frames([10, 30_000])[:20_000], lambda *_: reader.close())
+    assert reader.pending_bytes == 0
+    assert half_a_frame(scratch).pending_bytes == 20_000
+
+
 def test_length_is_refused_before_the_payload_arrives() -> None:
     header = encode_frame(FrameType.HELLO, bytes(limits.MAX_HELLO_BYTES + 1))[:HEADER_BYTES]
     with pytest.raises(RemoteProtocolError, match="limit of 8192"):
@@ -82,7 +146,7 @@ def test_length_is_refused_before_the_payload_arrives() -> None:
 
 
 def test_limit_may_be_raised_by_the_frame_before() -> None:
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     found: list[int] = []
 
     def deliver(*fields: object) -> None:
@@ -95,7 +159,7 @@ def test_limit_may_be_raised_by_the_frame_before() -> None:
 
 
 def test_largest_frame_arrives_in_any_pieces() -> None:
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
     frame = encode_frame(FrameType.DATA, bytes(limits.MAX_PAYLOAD_BYTES))
     found: list[Frame] = []
@@ -105,7 +169,7 @@ def test_largest_frame_arrives_in_any_pieces() -> None:
 
 
 def test_there_is_always_space_for_more() -> None:
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     reader.max_payload_bytes = limits.MAX_PAYLOAD_BYTES
     frame = encode_frame(FrameType.DATA, bytes(limits.MAX_PAYLOAD_BYTES))
     reader.feed(frame[:-1], keeper([]))

@@ -10,7 +10,7 @@ from tests.tunnelkit.wire.fakes import Frame, keeper, read_frames
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 from tunnelkit.wire.frames import FrameType, encode_frame
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import FrameReader, Scratch
 
 PING = encode_frame(FrameType.PING, bytes(8))
 
@@ -35,7 +35,7 @@ def data_frame(session: int, payload: bytes = b"x", kind: int = FrameType.DATA) 
 def switch(pieces: list[bytes], legs: dict[int, Leg]) -> list[Frame]:
     """Let a reader pass on what it can; return the frames that it delivered."""
     hop: list[Frame] = []
-    reader = FrameReader(bytearray(64 * limits.KIB))
+    reader = FrameReader(Scratch(64 * limits.KIB))
     for piece in pieces:
         space = reader.space()
         space[: len(piece)] = piece
@@ -71,7 +71,7 @@ def test_frames_of_unknown_sessions_are_dropped() -> None:
 def test_hop_frame_may_change_who_takes_the_rest() -> None:
     legs, late = {1: Leg(70)}, Leg(71)
     first = legs[1]
-    reader = FrameReader(bytearray(64 * limits.KIB))
+    reader = FrameReader(Scratch(64 * limits.KIB))
     data = data_frame(1, b"old") + PING + data_frame(1, b"new")
     reader.space()[: len(data)] = data
     reader.received_runs(len(data), lambda *_: legs.update({1: late}), legs.get)
@@ -82,7 +82,7 @@ def test_hop_frame_may_change_who_takes_the_rest() -> None:
 def test_frames_before_a_hop_frame_go_out_before_it_is_told() -> None:
     leg = Leg(70)
     seen: list[int] = []
-    reader = FrameReader(bytearray(64 * limits.KIB))
+    reader = FrameReader(Scratch(64 * limits.KIB))
     data = data_frame(1) + PING
     reader.space()[: len(data)] = data
     reader.received_runs(len(data), lambda *_: seen.append(leg.runs), {1: leg}.get)

@@ -23,7 +23,7 @@ from tunnelkit.wire.frames import (
     encode_fields,
     encode_frame,
 )
-from tunnelkit.wire.reader import FrameReader
+from tunnelkit.wire.reader import FrameReader, Scratch
 from tunnelkit.wire.session import AttachmentLost
 
 READER = wire_spec.ROOT / "tests" / "wire_vectors_reader.mjs"
@@ -64,7 +64,7 @@ def value_of(field: dict[str, Any]) -> Any:
 def take_one(side: Side, data: bytes, limit: int) -> list[Frame]:
     """Read *data* as a link does that hands all its frames to one session."""
     frames: list[Frame] = []
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     reader.max_payload_bytes = limit
     reader.feed(data, keeper(frames))
     for frame in frames:
@@ -116,7 +116,7 @@ def test_frame_is_encoded(vector: dict[str, Any]) -> None:
 @by_name("sequences")
 def test_sequence_is_cut_into_frames(vector: dict[str, Any]) -> None:
     frames: list[Frame] = []
-    reader = FrameReader(bytearray(limits.SCRATCH_BYTES))
+    reader = FrameReader(Scratch(limits.SCRATCH_BYTES))
     reader.feed(bytes.fromhex(vector["hex"]), keeper(frames))
     assert [encode_frame(each.kind, each.payload).hex() for each in frames] == vector["frames"]
     assert reader.pending_bytes == vector["pending"]
