@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -33,14 +32,14 @@ from .pump import Timer
 from .renewal import allowance, renewal
 from .wire.frames import (
     FLAG_OPTIONAL,
+    FRAME_TYPES,
     OPTIONAL_FRAMES,
     FrameType,
     decode_fields,
     encode_fields,
     encode_frame,
 )
-from .wire.reader import FrameReader
-from .wire.session import AttachmentLost
+from .wire.reader import FrameReader, Taker
 from .wire.states import LinkState
 
 __all__ = ["Health", "Link", "LinkOwner", "LinkUser", "new_instance"]
@@ -72,15 +71,8 @@ class LinkOwner(Protocol):
         """The link is gone, or was never up; called exactly once."""
 
 
-class LinkUser(Protocol):
+class LinkUser(Taker, Protocol):
     """Who uses a session number of a link."""
-
-    @property
-    def receive_frame(self) -> Callable[[int, int, int, int, memoryview], None]:
-        """Takes (type, flags, stream, sequence, payload) of an end-to-end frame."""
-
-    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
-        """`receive_frame` raised *error*: the session ends, or its attachment does."""
 
     def link_writable(self) -> None:
         """The link is clear again: write what waits."""
@@ -185,7 +177,8 @@ class Link(Outbox):
             Farewell(self.pipe, REFUSAL_SECONDS)  # so that the answer can be read
         else:
             self.pipe.close()
-        users, self.users = list(self.users.values()), {}
+        users = list(self.users.values())
+        self.users.clear()  # in place: frames that arrived together with the last one are nobody's
         for user in users:
             user.link_lost()
         self.owner.link_closed(self, error)
@@ -295,7 +288,7 @@ class Link(Outbox):
 
     def _deliver(self, count: int) -> None:
         """Hand over the frames in *count* bytes that were received."""
-        self._reader.received(count, self._frame)
+        self._reader.received(count, self._frame, self.users)
 
     def _lost(self, why: object) -> LinkLost:
         when = " during the hello" if self._handshake is not None else ""
@@ -322,14 +315,7 @@ class Link(Outbox):
         self, kind: int, flags: int, session: int, stream: int, sequence: int, payload: memoryview
     ) -> None:
         if kind >= 0x20 and self._handshake is None:
-            user = self.users.get(session)
-            if user is not None:
-                try:
-                    user.receive_frame(kind, flags, stream, sequence, payload)
-                except (RemoteProtocolError, AttachmentLost) as error:
-                    user.frame_failed(error)
-            else:
-                self.owner.stray_frame(self, kind, flags, session, payload)
+            self.owner.stray_frame(self, kind, flags, session, payload)
         elif self._handshake is not None:
             self._hello_frame(self._handshake, kind, flags, payload)
         else:
@@ -357,12 +343,11 @@ class Link(Outbox):
     def _hop_frame(self, kind: int, flags: int, session: int, payload: memoryview) -> None:
         if self.error is not None:
             return  # closed by a frame that arrived together with this one
-        try:
-            frame_type = FrameType(kind)
-        except ValueError:
+        frame_type = FRAME_TYPES.get(kind)
+        if frame_type is None:
             if flags & 1:
                 return
-            raise RemoteProtocolError(f"unknown frame type {kind:#04x}") from None
+            raise RemoteProtocolError(f"unknown frame type {kind:#04x}")
         match frame_type:
             case FrameType.PING:
                 self._answer_ping(payload)

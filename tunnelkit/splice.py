@@ -83,6 +83,9 @@ class PipeEnd:
 
     def _ready(self, readable: bool, writable: bool) -> None:
         try:
+            if not writable and not self._pending and not self._read_over:
+                self._receive()  # the short way, which most go
+                return
             if writable and self._want_write:
                 self._want_write = False
                 self._want(readable=not self._pending)
@@ -98,22 +101,24 @@ class PipeEnd:
         """Read once and offer; the pipe is asked again only when all of that was taken."""
         if self._pending:
             self._want(readable=False)
-            return
-        if self._read_over:
+        elif self._read_over:
             self._look_for_reset()
-            return
+        else:
+            self._receive()
+
+    def _receive(self) -> None:
         try:
             data = self.pipe.try_receive(READ_BYTES)
         except PipeBroken as error:
             self._broken(str(error))
             return
-        if data is None:
-            self._want(readable=True)
+        if not data:
+            if data is None:
+                self._want(readable=True)
+            else:
+                self._end_of_file()
             return
         size = len(data)
-        if not size:
-            self._end_of_file()
-            return
         self.bytes_in += size
         taken = self.other.offer(data)
         if taken < size and not self._read_over:

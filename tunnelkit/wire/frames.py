@@ -128,6 +128,10 @@ RESERVED_TYPES: Final[Mapping[int, str]] = {
 """Numbers that later versions will use; today they are unknown types like any other."""
 
 
+FRAME_TYPES: Final[Mapping[int, FrameType]] = {int(kind): kind for kind in FrameType}
+"""By number; quicker than to call the class, for each frame that arrives."""
+
+
 class Role(IntEnum):
     """Which side of a session an endpoint is."""
 

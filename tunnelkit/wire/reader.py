@@ -11,15 +11,17 @@ behind its beginning; the others get another buffer.  A few may do so at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 
 from .frames import HEADER, HEADER_BYTES, SESSION_FIELD
+from .session import AttachmentLost
 
-__all__ = ["Deliver", "FrameReader", "Run", "Scratch"]
+__all__ = ["Deliver", "FrameReader", "Run", "Scratch", "Taker"]
 
 MOST_LENT: Final = 4
 """So many readers may keep a buffer.  Stops: peers that each send half a frame and no more, and so
@@ -41,6 +43,20 @@ class Run(Protocol):
 
     def forward(self, frames: memoryview) -> None:
         """Take whole frames; the view is valid in the call."""
+
+
+class Taker(Protocol):
+    """Who takes the frames of one session, decoded."""
+
+    @property
+    def receive_frame(self) -> Callable[[int, int, int, int, memoryview], None]:
+        """Takes (type, flags, stream, sequence, payload) of an end-to-end frame."""
+
+    def frame_failed(self, error: RemoteProtocolError | AttachmentLost) -> None:
+        """`receive_frame` raised *error*: the session ends, or its attachment does."""
+
+
+NOBODY: Final[Mapping[int, Taker]] = MappingProxyType({})
 
 
 class Scratch:
@@ -138,12 +154,6 @@ class FrameReader:
             self._scratch.give_back(self._own)
             self._own = None
 
-    def _begin(self, count: int) -> tuple[bytearray, int, int]:
-        """Return the buffer, and where what is not delivered begins and ends in it."""
-        if self._own is not None:
-            return self._own, self._start, self._end + count
-        return self._scratch.buffer, 0, len(self._left) + count
-
     def _keep(self, start: int, end: int) -> None:
         """Keep what was not delivered until more arrives."""
         if self._is_closed:
@@ -156,15 +166,24 @@ class FrameReader:
             self._left = bytes(self._view[start:end])
             self._give_back()
 
-    def received(self, count: int, deliver: Callable[..., None]) -> None:
-        """Take note of *count* bytes put into `space` and deliver each frame that is whole.
+    def received(
+        self, count: int, deliver: Callable[..., None], takers: Mapping[int, Taker] = NOBODY
+    ) -> None:
+        """Take note of *count* bytes put into `space` and hand over each frame that is whole.
+
+        Args:
+            deliver: gets the frames that no taker gets.
+            takers: who gets the end-to-end frames of a session number.
 
         Raises:
             RemoteProtocolError: a frame is longer than `max_payload_bytes`; also whatever
                 *deliver* raises.  Nothing more may be read after an error.
         """
         unpack, view = HEADER.unpack_from, self._view
-        scratch, start, end = self._begin(count)
+        if self._own is not None:
+            scratch, start, end = self._own, self._start, self._end + count
+        else:
+            scratch, start, end = self._scratch.buffer, 0, len(self._left) + count
         while end - start >= HEADER_BYTES:
             kind, flags, _hop, session, stream, length, sequence = unpack(scratch, start)
             if length > self.max_payload_bytes:
@@ -174,9 +193,21 @@ class FrameReader:
             stop = start + HEADER_BYTES + length
             if stop > end:
                 break
-            deliver(kind, flags, session, stream, sequence, view[start + HEADER_BYTES : stop])
+            if kind >= 0x20 and session in takers:
+                taker = takers[session]
+                try:
+                    taker.receive_frame(
+                        kind, flags, stream, sequence, view[start + HEADER_BYTES : stop]
+                    )
+                except (RemoteProtocolError, AttachmentLost) as error:
+                    taker.frame_failed(error)
+            else:
+                deliver(kind, flags, session, stream, sequence, view[start + HEADER_BYTES : stop])
             start = stop
-        self._keep(start, end)
+        if start < end or self._own is not None:
+            self._keep(start, end)
+        else:
+            self._left = b""
 
     def received_runs(
         self,
@@ -192,7 +223,10 @@ class FrameReader:
         """
         unpack, view = HEADER.unpack_from, self._view
         rewrite, limit = SESSION_FIELD.pack_into, self.max_payload_bytes
-        scratch, start, end = self._begin(count)
+        if self._own is not None:
+            scratch, start, end = self._own, self._start, self._end + count
+        else:
+            scratch, start, end = self._scratch.buffer, 0, len(self._left) + count
         run_start = start
         run_session, run, number = -1, None, 0
         while end - start >= HEADER_BYTES:
@@ -216,7 +250,10 @@ class FrameReader:
             start = stop
         if run is not None:
             run.forward(view[run_start:start])
-        self._keep(start, end)
+        if start < end or self._own is not None:
+            self._keep(start, end)
+        else:
+            self._left = b""
 
     def feed(self, data: bytes | bytearray | memoryview, deliver: Callable[..., None]) -> None:
         """Take *data* of any length; for callers that have no buffer to read into."""

@@ -33,6 +33,7 @@ __all__ = ["Outlet", "Sender"]
 
 _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
+_ATTACHED: Final = Attachment.ATTACHED  # looked up once: a member of an enum costs two look-ups
 _OPTIONAL: Final = int(min(SEQUENCED_FRAMES & OPTIONAL_FRAMES))
 """From this type on, a peer may not know a sequenced frame."""
 
@@ -304,16 +305,23 @@ class Sender:
         taken = 0
         room = self._cap - self.unacknowledged - _OVERHEAD
         if most <= _LEAST_DATA and most == len(data) and most <= room and self.can_send_data:
-            self._write(_DATA, stream_id, data)  # the short way, which most go
+            # The short way, which most go: what `_write` does for a small payload.
+            assert outlet is not None  # `can_send_data` says so
+            sequence = self._next_sequence
+            frame = _PACK(_DATA, 0, 0, self.number, stream_id, most, sequence) + data
+            self._next_sequence = sequence + 1
+            self._kept.append((most + _OVERHEAD, frame, None))
+            self.unacknowledged += most + _OVERHEAD
+            outlet.write(frame)
             self.bytes_out += most
             return most
         while taken < most and outlet is not None and self.can_send_data:
-            frame = outlet.frame_bytes
+            turn = outlet.frame_bytes
             if self.waiting or self.fresh:
-                if taken >= frame:
+                if taken >= turn:
                     break  # its turn is over
-                frame = min(frame, limits.SHARED_FRAME_BYTES)
-            size = min(most - taken, frame, self._cap - self.unacknowledged - _OVERHEAD)
+                turn = min(turn, limits.SHARED_FRAME_BYTES)
+            size = min(most - taken, turn, self._cap - self.unacknowledged - _OVERHEAD)
             if size == len(data):
                 self._write(_DATA, stream_id, data)
             else:
@@ -366,7 +374,7 @@ class Sender:
             and not self._control
             and self.is_established
             and not self._is_closing
-            and self.attachment is Attachment.ATTACHED
+            and self.attachment is _ATTACHED
         )
 
     def _may_control(self, frame_type: int) -> bool:

@@ -22,6 +22,7 @@ from tunnelkit.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
 from .frames import (
     FIELDS,
+    FRAME_TYPES,
     FrameType,
     Role,
     Value,
@@ -37,6 +38,7 @@ from .windows import Budgets
 __all__ = ["AttachmentLost", "Outlet", "SessionCore", "SessionOwner"]
 
 _DATA: Final = int(FrameType.DATA)
+_ATTACHED: Final = Attachment.ATTACHED  # looked up once: a member of an enum costs two look-ups
 _LATE: Final = (FrameType.OPENED, FrameType.REFUSED, FrameType.STOP, FrameType.RESET)
 _BEFORE_OPEN: Final = (FrameType.SESSION_OPEN, FrameType.ACK)
 _MAX_WAITING_CONTROL: Final = 4
@@ -211,7 +213,7 @@ class SessionCore(Sender):
             RemoteProtocolError: the peer broke the protocol: the session is to end.
             AttachmentLost: frames are missing: the session is to attach again.
         """
-        if self.attachment is not Attachment.ATTACHED:
+        if self.attachment is not _ATTACHED:
             return
         if 0x20 <= kind < 0x40:
             if sequence == self.received + 1:
@@ -252,12 +254,11 @@ class SessionCore(Sender):
             self.owner.ack_wanted()
 
     def _receive_control(self, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
-        try:
-            frame_type = FrameType(kind)
-        except ValueError:
+        frame_type = FRAME_TYPES.get(kind)
+        if frame_type is None:
             if flags & 1:
                 return
-            raise RemoteProtocolError(f"unknown frame type {kind:#04x}") from None
+            raise RemoteProtocolError(f"unknown frame type {kind:#04x}")
         if frame_type not in FIELDS or len(payload) > limits.MAX_CONTROL_BYTES:
             raise RemoteProtocolError(f"{frame_type.name} of {len(payload)} bytes")
         if not self.is_established and frame_type not in _BEFORE_OPEN:

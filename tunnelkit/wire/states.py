@@ -30,6 +30,15 @@ __all__ = [
 ]
 
 
+class _Key(Enum):
+    """Members are keys of tables; they are compared by identity, and so may be their hashes.
+
+    `Enum` hashes names instead, by a Python function: twice for each look-up below.
+    """
+
+    __hash__ = object.__hash__
+
+
 class LinkState(Enum):
     """Where a link is in its life, for either side."""
 
@@ -92,7 +101,7 @@ LINK_ACCEPTOR: Final[Mapping[tuple[LinkState, FrameType], LinkState]] = {
 """Frames that the accepting side accepts from its peer."""
 
 
-class Attachment(Enum):
+class Attachment(_Key):
     """Whether a session is joined to its peer at this moment."""
 
     DETACHED = "detached"
@@ -101,7 +110,7 @@ class Attachment(Enum):
     ENDED = "ended"
 
 
-class Input(Enum):
+class Input(_Key):
     """What can happen to a session or a stream."""
 
     # session
@@ -142,7 +151,7 @@ ATTACHMENT: Final[Mapping[tuple[Attachment, Input], Attachment]] = {
 }
 
 
-class Phase(Enum):
+class Phase(_Key):
     """How far the opening of a stream has come."""
 
     OPENING = "opening"
@@ -159,7 +168,7 @@ PHASE: Final[Mapping[tuple[Phase, Input], Phase]] = {
 }
 
 
-class Half(Enum):
+class Half(_Key):
     """One direction of a stream.  `STOPPED`: the reader has left, the writer has not yet."""
 
     OPEN = "open"

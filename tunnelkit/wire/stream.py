@@ -35,6 +35,10 @@ __all__ = ["Buffer", "End", "NullEnd", "StreamCore"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
+# Looked up once, for the paths that every frame takes: a member of an enum costs two look-ups.
+_OPEN: Final = Half.OPEN
+_OPENING: Final = Phase.OPENING
+_OFFERED: Final = Phase.OFFERED
 _OVER: Final = (Half.ENDED, Half.RESET)
 
 
@@ -156,11 +160,11 @@ class StreamCore:
         When that is not all, `sink.resume` is called once more can go.  Returns 0 for a
         direction that is over.
         """
-        if self.outgoing is not Half.OPEN:
+        if self.outgoing is not _OPEN:
             return 0
         size = len(data)
         room = self.credit - self.sent
-        if self.phase is Phase.OFFERED:
+        if self.phase is _OFFERED:
             raise LocalProtocolError("a stream must be accepted before it is written to")
         taken = self.session.send_data(self.stream_id, data, size if size <= room else room)
         self.sent += taken
@@ -261,7 +265,7 @@ class StreamCore:
         window = self.window
         if window.arrive(size):
             self.session.note_answer(self)
-        if self.incoming is not Half.OPEN or self.phase is Phase.OPENING:
+        if self.incoming is not _OPEN or self.phase is _OPENING:
             self._receive_unwanted(size)
         elif self.inbox:
             self.inbox += payload
@@ -269,7 +273,7 @@ class StreamCore:
             taken = self.sink.offer(payload)
             if taken and window.consume(taken) and not self.window_dirty:
                 self.session.announce_window(self)
-            if taken < size and self.incoming is Half.OPEN:
+            if taken < size and self.incoming is _OPEN:
                 self.inbox += payload[taken:]
 
     def _receive_unwanted(self, size: int) -> None:
@@ -439,7 +443,7 @@ class StreamCore:
         return f"{self.phase.value} (out {self.outgoing.value}, in {self.incoming.value})"
 
     def _forget_if_over(self) -> None:
-        if not self.is_over:
+        if self.outgoing not in _OVER or self.incoming not in _OVER:
             return
         self.session.forget(self)
         if self.phase is Phase.OPENING:
