@@ -26,7 +26,7 @@ from tunnelkit.pump import current_pump
 
 __all__ = ["Counts", "counting"]
 
-COUNTED: Final = (socket.socket, getattr(select, "epoll", socket.socket))
+COUNTED: Final = (socket.SocketType, getattr(select, "epoll", socket.SocketType))
 NO_SYSTEM_CALL: Final = frozenset({"fileno", "detach", "gettimeout"})
 CONTROL: Final = frozenset({"register", "modify", "unregister"})
 

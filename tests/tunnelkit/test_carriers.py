@@ -255,7 +255,7 @@ async def test_no_descriptors_left(pump: Pump, monkeypatch: pytest.MonkeyPatch) 
     def fail(*args: object) -> None:
         raise OSError(24, os.strerror(24))
 
-    monkeypatch.setattr(socket, "socket", fail)
+    monkeypatch.setattr("tunnelkit.carriers.sockets.SocketType", fail)
     with pytest.raises(ConnectFailed, match="too many open files"):
         await connect(SYSTEM_NETWORK, Address("tcp", "127.0.0.1", 80), pump)
 

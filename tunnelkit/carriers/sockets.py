@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from socket import SocketType
 from time import perf_counter
 from typing import Final
 
@@ -73,16 +74,24 @@ _GONE: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class SocketPipe(Pipe):
     """A connected, non-blocking stream socket, without Nagle's delay."""
 
-    __slots__ = ("_large", "_sock", "_unsent_limit", "_watch", "broken", "description", "pump")
+    __slots__ = ("_large", "_named", "_sock", "_unsent_limit", "_watch", "broken", "pump")
 
-    def __init__(self, sock: socket.socket, pump: Pump, description: str) -> None:
+    def __init__(self, sock: SocketType, pump: Pump, named: object) -> None:
         self._sock = sock
         self._watch: Watch | None = None
         self._large = False
         self._unsent_limit = 0
         self.pump = pump
-        self.description = description
+        self._named = named  # its text is mostly not asked for
         self.broken: str | None = None
+
+    @property
+    def description(self) -> str:
+        return str(self._named)
+
+    @description.setter
+    def description(self, text: str) -> None:
+        self._named = text
 
     def start(self, handler: Callable[[bool, bool], None]) -> None:
         if self._watch is not None:
@@ -187,8 +196,10 @@ class SocketPipe(Pipe):
             raise self._fail(OSError(code, os.strerror(code)))
 
     def send_eof(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer is gone, which the next call tells
 
     def close(self) -> None:
         if self._watch is not None:
@@ -206,7 +217,7 @@ class SocketPipe(Pipe):
 class _Connecting:
     """A non-blocking connect."""
 
-    def __init__(self, sock: socket.socket, address: Address, pump: Pump, done: Connected) -> None:
+    def __init__(self, sock: SocketType, address: Address, pump: Pump, done: Connected) -> None:
         self._sock = sock
         self._address = address
         self._pump = pump
@@ -238,7 +249,7 @@ class _Connecting:
             why = os.strerror(code).lower()
             self._done(ConnectFailed(f"cannot connect to {self._address}: {why}", refused=refused))
         else:
-            self._done(SocketPipe(self._sock, self._pump, str(self._address)))
+            self._done(SocketPipe(self._sock, self._pump, self._address))
 
     def cancel(self) -> None:
         if self._watch is not None:
@@ -260,7 +271,7 @@ class _Failing:
         self._timer.cancel()
 
 
-def _is_connected(sock: socket.socket) -> bool:
+def _is_connected(sock: SocketType) -> bool:
     """Say whether a connect that has just begun is over already, as it is on loopback."""
     if sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
         return False
@@ -272,7 +283,7 @@ class _SocketListener:
     """A listening socket."""
 
     def __init__(
-        self, sock: socket.socket, address: Address, pump: Pump, accept: Callable[[Pipe], None]
+        self, sock: SocketType, address: Address, pump: Pump, accept: Callable[[Pipe], None]
     ) -> None:
         self._sock = sock
         self.address = address
@@ -280,13 +291,15 @@ class _SocketListener:
         self._accept = accept
         self._timer: Timer | None = None
         self._silent_until = 0.0
+        self._family = sock.family
         self._watch = pump.watch(sock.fileno(), self._ready)
         self._watch.want(readable=True, writable=False)
 
     def _ready(self, readable: bool, writable: bool) -> None:
         for _ in range(ACCEPTS_PER_EVENT):
             try:
-                sock, peer = self._sock.accept()
+                # Not `accept`: the Python object that it wraps a socket in costs as much again.
+                descriptor, peer = self._sock._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -295,6 +308,7 @@ class _SocketListener:
                     self._pause()
                     return
                 continue
+            sock = SocketType(self._family, socket.SOCK_STREAM, 0, descriptor)
             sock.setblocking(False)
             name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else self.address.path
             self._accept(SocketPipe(sock, self._pump, name))
@@ -441,11 +455,11 @@ class SocketNetwork(Network):
             return connect_through(self, address, address.route, pump, done)
         family, target = _socket_address(address)
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = SocketType(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             return _Failing(address, error, pump, done)
         try:
-            _set_no_delay(sock)
+            _set_no_delay(sock, family)
             connecting = _Connecting(sock, address, pump, done)
             connecting.begin(target)
         except OSError as error:
@@ -474,7 +488,7 @@ class SocketNetwork(Network):
                 _remove_stale_socket(resolved.path)
             else:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                _set_no_delay(sock)  # accepted sockets inherit it
+                _set_no_delay(sock, family)  # accepted sockets inherit it
             sock.bind(target)
             if resolved.scheme == "unix":
                 os.chmod(resolved.path, 0o600)
@@ -506,8 +520,8 @@ def _socket_address(address: Address) -> tuple[socket.AddressFamily, tuple[str, 
     return family, (address.host, address.port)
 
 
-def _set_no_delay(sock: socket.socket) -> None:
-    if sock.family != socket.AF_UNIX:
+def _set_no_delay(sock: SocketType, family: int) -> None:
+    if family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

@@ -45,7 +45,9 @@ class _Opening(NullEnd):
 
     __slots__ = ("is_left", "key", "on_left", "pending", "stream", "words")
 
-    def __init__(self, stream: StreamCore, words: str, on_left: Callable[[_Opening], None]) -> None:
+    def __init__(
+        self, stream: StreamCore, words: object, on_left: Callable[[_Opening], None]
+    ) -> None:
         self.stream = stream
         self.words = words
         self.on_left = on_left
@@ -151,7 +153,7 @@ class Exit:
             self._refuse(stream, ErrorCode.UNKNOWN_TARGET, text)
 
     def _offered_name(self, stream: StreamCore, address: Address) -> None:
-        opening = self._begin(stream, str(address))
+        opening = self._begin(stream, address)
         if stream.target in self._named:
             self._nursery.start_soon(self._look_up, opening, address, None)
         else:
@@ -169,7 +171,7 @@ class Exit:
         if not self.allow.may_try(target) or (target.ip and not self._may_reach(target, address)):
             self._refuse(stream, ErrorCode.FORBIDDEN, self._not_allowed(target))
             return
-        opening = self._begin(stream, str(target))
+        opening = self._begin(stream, target)
         if target.ip is None:
             self._nursery.start_soon(self._look_up, opening, address, target)
         else:
@@ -217,7 +219,7 @@ class Exit:
 
     # --- connecting ---------------------------------------------------------------------------
 
-    def _begin(self, stream: StreamCore, words: str) -> _Opening:
+    def _begin(self, stream: StreamCore, words: object) -> _Opening:
         opening = _Opening(stream, words, self._left)
         stream.sink = opening
         self._openings.add(opening)

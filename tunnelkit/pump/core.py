@@ -65,7 +65,7 @@ class Watch(Protocol):
     def close(self) -> None:
         """Forget the socket, which lives on."""
 
-    def close_socket(self, sock: socket.socket) -> None:
+    def close_socket(self, sock: socket.SocketType) -> None:
         """Forget the socket and close it, at the end of this batch."""
 
 
@@ -87,7 +87,7 @@ class Pump:
         self.wakeups = 0
         self._depth = 0
         self._deferred: list[Callable[[], None]] = []
-        self._closing: list[socket.socket] = []
+        self._closing: list[socket.SocketType] = []
         self._ready: deque[tuple[contextvars.Context, Callable[[], None]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = count()
@@ -127,7 +127,7 @@ class Pump:
                 self._closing.clear()
         self._depth -= 1
 
-    def close_socket(self, sock: socket.socket) -> None:
+    def close_socket(self, sock: socket.SocketType) -> None:
         """Close a socket at the end of this batch, when no event for its number is left in it."""
         if self._depth:
             self._closing.append(sock)

@@ -89,7 +89,7 @@ class _Watch:
             self._pump.poller.unregister(self.fileno)
             del self._pump.watches[self.fileno]
 
-    def close_socket(self, sock: socket.socket) -> None:
+    def close_socket(self, sock: socket.SocketType) -> None:
         """Closing the last descriptor of a socket takes it out of epoll: no call is needed."""
         self.wanted = 0
         if self.registered:

@@ -40,7 +40,7 @@ class _Watch:
     def close(self) -> None:
         self.want(False, False)
 
-    def close_socket(self, sock: socket.socket) -> None:
+    def close_socket(self, sock: socket.SocketType) -> None:
         self.close()
         self._pump.close_socket(sock)
 
