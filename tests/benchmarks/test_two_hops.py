@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from benchmarks.load import Address
 from benchmarks.peers import (
     HOST,
     Route,
+    envoy,
 )
 from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
 
@@ -15,6 +18,12 @@ HOPS = TwoHops(
     doors={"web": Address(HOST, 4), "bulk": Address(HOST, 5)},
     targets={"web": WEB, "bulk": BULK},
 )
+
+
+def filters_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of the filter of each listener of an Envoy."""
+    listeners = settings["static_resources"]["listeners"]
+    return [door["filter_chains"][0]["filters"][0]["typed_config"] for door in listeners]
 
 
 def test_doors_of_a_route_leave_out_what_it_has_not() -> None:
@@ -30,3 +39,21 @@ def test_two_hops_have_a_door_in_front_of_every_target() -> None:
 def test_route_of_two_hops_lacks_the_door_that_they_lack() -> None:
     hops = TwoHops(HOPS.link, {"web": WEB}, {"web": BULK})
     assert hops.route == Route(WEB, None)
+
+
+def test_every_door_of_envoy_meets_its_own_target() -> None:
+    opened = [
+        proxy["tunneling_config"]["hostname"] for proxy in filters_of(envoy.entry_settings(HOPS))
+    ]
+    (manager,) = filters_of(envoy.exit_settings(HOPS))
+    hosts = manager["route_config"]["virtual_hosts"]
+    ended = {host["domains"][0]: host["routes"][0]["route"]["cluster"] for host in hosts}
+    assert [ended[authority] for authority in opened] == ["web", "bulk"]
+
+
+def test_streams_of_envoy_have_room_in_one_connection_at_either_end() -> None:
+    (manager,) = filters_of(envoy.exit_settings(HOPS))
+    (link,) = envoy.entry_settings(HOPS)["static_resources"]["clusters"]
+    (options,) = link["typed_extension_protocol_options"].values()
+    both = manager["http2_protocol_options"], options["explicit_http_config"]
+    assert both == (envoy.HTTP2, {"http2_protocol_options": envoy.HTTP2})
