@@ -9,6 +9,7 @@ from benchmarks.peers import (
     HOST,
     Route,
     envoy,
+    v2ray,
 )
 from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
 
@@ -24,6 +25,12 @@ def filters_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the settings of the filter of each listener of an Envoy."""
     listeners = settings["static_resources"]["listeners"]
     return [door["filter_chains"][0]["filters"][0]["typed_config"] for door in listeners]
+
+
+def rules_of(settings: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return where V2Ray's rules send what."""
+    rules = settings["routing"]["rules"]
+    return [(rule["inboundTag"], rule.get("domain"), rule["outboundTag"]) for rule in rules]
 
 
 def test_doors_of_a_route_leave_out_what_it_has_not() -> None:
@@ -57,3 +64,10 @@ def test_streams_of_envoy_have_room_in_one_connection_at_either_end() -> None:
     (options,) = link["typed_extension_protocol_options"].values()
     both = manager["http2_protocol_options"], options["explicit_http_config"]
     assert both == (envoy.HTTP2, {"http2_protocol_options": envoy.HTTP2})
+
+
+def test_clients_of_v2ray_go_to_its_portal_and_leave_by_its_bridge() -> None:
+    portal, bridge = v2ray.portal_settings(HOPS, "user"), v2ray.bridge_settings(HOPS, "user")
+    assert rules_of(portal) == [(["link", "web", "bulk"], None, "portal")]
+    inside = [f"full:{v2ray.DOMAIN}"]
+    assert rules_of(bridge) == [(["bridge"], inside, "link"), (["bridge"], None, "targets")]
