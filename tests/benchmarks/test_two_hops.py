@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from benchmarks.load import Address
 from benchmarks.peers import (
     HOST,
     Route,
     envoy,
+    singbox,
     v2ray,
 )
 from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
+from benchmarks.processes import BenchmarkError, open_fleet
 
 WEB, BULK = Address(HOST, 1), Address(HOST, 2)
 HOPS = TwoHops(
@@ -71,3 +76,17 @@ def test_clients_of_v2ray_go_to_its_portal_and_leave_by_its_bridge() -> None:
     assert rules_of(portal) == [(["link", "web", "bulk"], None, "portal")]
     inside = [f"full:{v2ray.DOMAIN}"]
     assert rules_of(bridge) == [(["bridge"], inside, "link"), (["bridge"], None, "targets")]
+
+
+def test_every_door_of_singbox_names_its_target() -> None:
+    doors = singbox.entry_settings(HOPS, "user")["inbounds"]
+    assert [(door["listen_port"], door["override_port"]) for door in doors] == [(4, 1), (5, 2)]
+
+
+async def test_missing_package_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(singbox, "find_singbox", lambda: None)
+    async with open_fleet(tmp_path) as fleet:
+        with pytest.raises(BenchmarkError, match=r"sing-box is not installed; .*\[peers\]"):
+            await singbox.start_singbox(fleet, Route(WEB, None))
