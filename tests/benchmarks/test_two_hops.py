@@ -14,6 +14,7 @@ from benchmarks.peers import (
     envoy,
     singbox,
     v2ray,
+    websocat,
 )
 from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
 from benchmarks.processes import BenchmarkError, open_fleet
@@ -81,6 +82,13 @@ def test_clients_of_v2ray_go_to_its_portal_and_leave_by_its_bridge() -> None:
 def test_every_door_of_singbox_names_its_target() -> None:
     doors = singbox.entry_settings(HOPS, "user")["inbounds"]
     assert [(door["listen_port"], door["override_port"]) for door in doors] == [(4, 1), (5, 2)]
+
+
+def test_either_side_of_websocat_meets_the_other() -> None:
+    entry = websocat.entry_command(HOPS.doors["web"], HOPS.link)
+    exit_ = websocat.exit_command(HOPS.link, WEB)
+    assert entry[-2:] == ["tcp-listen:127.0.0.1:4", "ws-c:tcp:127.0.0.1:3"]
+    assert exit_[-2:] == ["ws-listen:127.0.0.1:3", "tcp:127.0.0.1:1"]
 
 
 async def test_missing_package_is_named_with_its_extra(
