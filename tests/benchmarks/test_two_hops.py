@@ -12,6 +12,7 @@ from benchmarks.peers import (
     HOST,
     Route,
     envoy,
+    haproxy_rhttp,
     singbox,
     v2ray,
     websocat,
@@ -89,6 +90,41 @@ def test_either_side_of_websocat_meets_the_other() -> None:
     exit_ = websocat.exit_command(HOPS.link, WEB)
     assert entry[-2:] == ["tcp-listen:127.0.0.1:4", "ws-c:tcp:127.0.0.1:3"]
     assert exit_[-2:] == ["ws-listen:127.0.0.1:3", "tcp:127.0.0.1:1"]
+
+
+def test_either_side_of_haproxy_names_the_link() -> None:
+    assert f"bind {HOPS.link} proto h2" in haproxy_rhttp.entry_configuration(HOPS)
+    assert f"server entry {HOPS.link} proto h2" in haproxy_rhttp.exit_configuration(HOPS)
+
+
+def test_haproxy_that_the_user_names_is_the_only_one_asked() -> None:
+    assert list(haproxy_rhttp.candidates("/mine", "/usr/sbin/haproxy", Path("/u"))) == ["/mine"]
+
+
+def test_haproxy_of_the_machine_goes_before_the_unpacked_one() -> None:
+    found = haproxy_rhttp.candidates(None, "/usr/sbin/haproxy", Path("/u"))
+    assert list(found) == ["/usr/sbin/haproxy", "/u"]
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("HAProxy version 3.0.11-1+deb13u3 2026/05/20 - https://haproxy.org/", (3, 0)),
+        ("HA-Proxy version 2.2.9-2+deb11u6 2023/08/17", (2, 2)),
+        ("not found", (0, 0)),
+    ],
+)
+def test_version_of_haproxy_is_read(text: str, version: tuple[int, int]) -> None:
+    assert haproxy_rhttp.parse_version(text) == version
+
+
+async def test_missing_haproxy_is_named_with_the_way_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(haproxy_rhttp.VARIABLE, str(tmp_path / "absent"))
+    async with open_fleet(tmp_path) as fleet:
+        with pytest.raises(BenchmarkError, match=r"haproxy 3\.0 .* not installed; .*HAPROXY3"):
+            await haproxy_rhttp.start_haproxy_rhttp(fleet, Route(WEB, None))
 
 
 async def test_missing_package_is_named_with_its_extra(
