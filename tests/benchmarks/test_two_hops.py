@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks import load
+from benchmarks.cases import HTTP_ONLY, LOADS
 from benchmarks.load import Address
 from benchmarks.peers import (
     HOST,
@@ -14,9 +16,11 @@ from benchmarks.peers import (
     envoy,
     haproxy_rhttp,
     singbox,
+    start_targets,
     v2ray,
     websocat,
 )
+from benchmarks.peers.starters import STARTERS
 from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
 from benchmarks.processes import BenchmarkError, open_fleet
 
@@ -26,6 +30,8 @@ HOPS = TwoHops(
     doors={"web": Address(HOST, 4), "bulk": Address(HOST, 5)},
     targets={"web": WEB, "bulk": BULK},
 )
+
+TWO_PROGRAMS = ("envoy", "v2ray", "singbox", "websocat", "haproxy_rhttp")
 
 
 def filters_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,3 +140,18 @@ async def test_missing_package_is_named_with_its_extra(
     async with open_fleet(tmp_path) as fleet:
         with pytest.raises(BenchmarkError, match=r"sing-box is not installed; .*\[peers\]"):
             await singbox.start_singbox(fleet, Route(WEB, None))
+
+
+@pytest.mark.parametrize("name", TWO_PROGRAMS)
+async def test_started_peer_carries_requests_and_bytes(name: str, tmp_path: Path) -> None:
+    async with open_fleet(tmp_path) as fleet:
+        try:
+            targets = await start_targets(fleet, [name], bulk=True)
+            doors = await STARTERS[name](fleet, targets.behind[name])
+        except BenchmarkError as error:
+            if "not installed" not in str(error):
+                raise
+            pytest.skip(str(error))
+        assert (doors.bulk is None) == (name in HTTP_ONLY)
+        if doors.bulk is not None:
+            assert (await load.measure(LOADS["bulk"], doors.bulk, 1, tmp_path)).value > 0
