@@ -48,6 +48,7 @@ bench: $(VENV)/.installed-bench
 
 system-deps:
 	@bash .ci/system-deps
+	@bash .ci/haproxy3
 
 clean:
 	rm -rf $(VENV) .bench build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache

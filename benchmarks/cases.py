@@ -28,6 +28,7 @@ __all__ = [
     "BASE_CARRIER",
     "CARRIERS",
     "CARRIER_CASES",
+    "HTTP_ONLY",
     "LOADS",
     "MORE_PEERS",
     "OURS",
@@ -46,8 +47,13 @@ __all__ = [
 
 OURS: Final = "ours"
 PEERS: Final = ("direct", "haproxy", "yamux")
-MORE_PEERS: Final = ("nginx_stream", "trio", "smux", "openssh_l", "openssh_r")
+MORE_PEERS: Final = (
+    *("nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
+    *("envoy", "v2ray", "singbox", "websocat", "haproxy_rhttp"),
+)
 """Peers that are measured only where they are asked for, so that a plain run stays short."""
+HTTP_ONLY: Final = ("haproxy_rhttp",)
+"""Peers that carry requests and no other bytes."""
 ONE_HOP: Final = ("direct", "haproxy", "nginx_stream", "trio")
 """What our program is compared with where it is one hop itself."""
 ALL_PEERS: Final = (*PEERS, *MORE_PEERS)
@@ -138,9 +144,11 @@ LOADS = {
 
 
 def _spine(load: str, route: str, peers: Collection[str], *, prefix: str = "") -> Case:
-    """Return a case of our program on *route* beside *peers*."""
-    routes = {OURS: route, **{peer: peer for peer in peers}}
-    return Case(prefix + load, load, routes, tuple((OURS, peer) for peer in peers))
+    """Return a case of our program on *route* beside those of *peers* that take the load."""
+    is_bulk = LOADS[load].kind is Kind.BULK
+    rivals = [peer for peer in peers if not (is_bulk and peer in HTTP_ONLY)]
+    routes = {OURS: route, **{peer: peer for peer in rivals}}
+    return Case(prefix + load, load, routes, tuple((OURS, peer) for peer in rivals))
 
 
 def _carriers(load: str) -> Case:

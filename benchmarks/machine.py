@@ -6,13 +6,17 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 import trio
 
 from benchmarks.peers import find_program
+from benchmarks.peers.haproxy_rhttp import find_haproxy3
+from benchmarks.peers.singbox import find_singbox
 
 __all__ = ["describe_machine", "first_version"]
 
@@ -25,7 +29,14 @@ VERSION_COMMANDS = {
     "yamux": ("dpkg-query", "-W", "-f", "${Version}", "golang-github-hashicorp-yamux-dev"),
     "smux": ("dpkg-query", "-W", "-f", "${Version}", "golang-github-xtaci-smux-dev"),
     "openssh": ("ssh", "-V"),
+    "envoy": ("envoy", "--version"),
+    "v2ray": ("v2ray", "-version"),
+    "singbox": ("sing-box", "version"),
+    "websocat": ("websocat", "--version"),
 }
+
+FINDERS: Final[Mapping[str, Callable[[], str | None]]] = {"sing-box": find_singbox}
+"""Programs that may lie where nobody else looks."""
 
 KERNEL_SETTINGS = ("ip_local_port_range", "tcp_tw_reuse", "tcp_max_tw_buckets")
 """What decides how many new connections a second a machine can make on loopback."""
@@ -33,7 +44,7 @@ KERNEL_SETTINGS = ("ip_local_port_range", "tcp_tw_reuse", "tcp_max_tw_buckets")
 
 def first_version(text: str) -> str:
     """Return the first thing in `text` that looks like a version, or "" if there is none."""
-    found = re.search(r"\d+\.\d+[^\s,;)]*", text)
+    found = re.search(r"\d+\.\d+[^\s,;/)]*", text)
     return found.group() if found else ""
 
 
@@ -52,22 +63,24 @@ async def describe_machine() -> dict[str, object]:
         "load_average_before": round(os.getloadavg()[0], 2),
     }
     for name, command in VERSION_COMMANDS.items():
-        facts[name] = await _tool_version(command)
+        finder = FINDERS.get(command[0], partial(find_program, command[0]))
+        facts[name] = await _tool_version(finder(), command[1:])
+    facts["haproxy_rhttp"] = await _tool_version(await find_haproxy3(), ["-v"])
     for name in KERNEL_SETTINGS:
         path = Path("/proc/sys/net/ipv4") / name
         facts[name] = " ".join(path.read_text().split()) if path.exists() else ""
     return facts
 
 
-async def _tool_version(command: Sequence[str]) -> str:
-    program = find_program(command[0])
+async def _tool_version(program: str | None, flags: Sequence[str]) -> str:
     if program is None:
         return ""
     # Some print their version to standard error, and wrk ends with exit code 1 as well.
     done = await trio.run_process(
-        [program, *command[1:]], check=False, capture_stdout=True, stderr=subprocess.STDOUT
+        [program, *flags], check=False, capture_stdout=True, stderr=subprocess.STDOUT
     )
-    return first_version(done.stdout.decode(errors="replace"))
+    # Envoy begins with its own path, which may hold a version too.
+    return first_version(done.stdout.decode(errors="replace").replace(program, ""))
 
 
 def _cpu_model() -> str:

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from benchmarks.load import Address, wait_body
 from benchmarks.processes import BenchmarkError, Fleet, pick_ports
 
 __all__ = [
     "BODY",
+    "FROM_EXTRA",
     "HOST",
     "Route",
     "Targets",
@@ -35,6 +38,10 @@ HOST = "127.0.0.1"
 
 BODY = b"benchmark target ".ljust(612, b".")
 """What the target answers: as long as the welcome page that nginx is usually measured with."""
+
+FROM_DEBIAN: Final = "`make system-deps` installs it"
+FROM_EXTRA: Final = "`pip install -e '.[peers]'` installs it"
+"""How to get a program that is missing."""
 
 DECOY_BODY = b"the decoy, not the target"
 
@@ -83,20 +90,28 @@ class Targets:
 
 
 def find_program(name: str) -> str | None:
-    """Return the path of a program, also where only root has its folder on the search path."""
-    folders = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
+    """Return the path of a program.
+
+    It is found too where only root has its folder on the search path, and where pip put it beside
+    the interpreter.
+    """
+    more = ("/usr/local/sbin", "/usr/sbin", sysconfig.get_path("scripts"))
+    folders = os.pathsep.join([os.environ.get("PATH", ""), *more])
     return shutil.which(name, path=folders)
 
 
-def require_program(name: str) -> str:
+def require_program(name: str, way: str = FROM_DEBIAN) -> str:
     """Return the path of a program.
+
+    Args:
+        way: how to get it, for the error.
 
     Raises:
         BenchmarkError: it is not installed.
     """
     path = find_program(name)
     if path is None:
-        raise BenchmarkError(f"{name} is not installed; `make system-deps` installs it")
+        raise BenchmarkError(f"{name} is not installed; {way}")
     return path
 
 

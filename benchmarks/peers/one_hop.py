@@ -1,7 +1,8 @@
 """Peers with one hop and no multiplexing: HAProxy, nginx's stream module, a plain Trio relay.
 
 Each is one process with one thread that accepts, dials the target and copies both ways in user
-space (no splicing).  Buffers are the default of each program.
+space (no splicing).  Buffers are the default of each program, but for nginx: with 256 KiB in place
+of 16 a gigabyte costs it a third less, and a request as much.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ events {{ worker_connections 16384; }}
 stream {{
     proxy_connect_timeout 5s;
     proxy_timeout 1h;
+    proxy_buffer_size 256k;
     server {{ listen {web} backlog=4096; proxy_pass {web_target}; }}
     server {{ listen {bulk} backlog=4096; proxy_pass {bulk_target}; }}
 }}

@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from benchmarks.peers import Route
+from benchmarks.peers.envoy import start_envoy
+from benchmarks.peers.haproxy_rhttp import start_haproxy_rhttp
 from benchmarks.peers.mux import start_smux, start_yamux
 from benchmarks.peers.one_hop import start_haproxy, start_nginx_stream, start_trio
 from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
+from benchmarks.peers.singbox import start_singbox
+from benchmarks.peers.v2ray import start_v2ray
+from benchmarks.peers.websocat import start_websocat
 from benchmarks.processes import Fleet
 
 __all__ = ["STARTERS"]
@@ -21,5 +26,10 @@ STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "smux": start_smux,
     "openssh_l": start_openssh_l,
     "openssh_r": start_openssh_r,
+    "envoy": start_envoy,
+    "v2ray": start_v2ray,
+    "singbox": start_singbox,
+    "websocat": start_websocat,
+    "haproxy_rhttp": start_haproxy_rhttp,
 }
 """Each starts a relay in front of the targets that it is given, and returns its doors."""

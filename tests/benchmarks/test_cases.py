@@ -7,6 +7,7 @@ import pytest
 from benchmarks.cases import (
     CARRIER_CASES,
     CARRIERS,
+    HTTP_ONLY,
     LOADS,
     MORE_PEERS,
     PEERS,
@@ -47,6 +48,11 @@ def test_pass_case_is_not_compared_with_yamux() -> None:
 def test_pass_case_is_compared_with_every_peer_of_one_hop() -> None:
     peers = subjects_of(BY_NAME["pass_bulk"], MORE_PEERS)
     assert peers == ["nginx_stream", "trio"]
+
+
+def test_peer_that_carries_requests_only_is_left_out_of_bulk_cases() -> None:
+    with_it = [case.name for case in SPINE_CASES if set(HTTP_ONLY) & set(case.routes)]
+    assert with_it == [name for name in BY_NAME if "bulk" not in name and "pass" not in name]
 
 
 def test_known_subjects_of_the_spine_begin_with_ours() -> None:

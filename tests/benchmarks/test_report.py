@@ -112,6 +112,7 @@ def test_printed_report_names_what_was_skipped() -> None:
     [
         ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12-1+deb12u4"),
         ("nginx version: nginx/1.22.1", "1.22.1"),
+        ("envoy  version: 9e558093/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
         ("go version go1.19.8 linux/amd64", "1.19.8"),
         ("no number", ""),
     ],
