@@ -11,12 +11,12 @@ from pathlib import Path
 import trio
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.idle.cases import Settings, known_cases
 from benchmarks.idle.report import IdleReport
 from benchmarks.idle.run import IdlePlan, run_idle
 from benchmarks.processes import BenchmarkError
+from benchmarks.progress import open_progress
 from benchmarks.stopping import watch_signals
 
 __all__ = ["add_idle_command"]
@@ -81,10 +81,9 @@ async def _run(plan: IdlePlan, json_path: Path | None) -> int:
 
 
 async def _measure(plan: IdlePlan, errors: Console) -> IdleReport | None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         try:
-            with Progress(*columns, console=errors, transient=True) as progress:
+            with open_progress(errors) as progress:
                 return await run_idle(plan, Path(folder), progress)
         except BenchmarkError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
