@@ -1,0 +1,86 @@
+"""`python -m benchmarks --list`: scenarios, cases and subjects, and what of it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import programs
+from benchmarks.cases import CARRIERS, OURS, known_subjects
+from benchmarks.idle.cases import known_cases
+from benchmarks.machine import describe_machine
+from benchmarks.scenarios import SCENARIOS
+
+__all__ = ["Need", "need_of", "print_list", "state_of"]
+
+SYSTEM_DEPS: Final = "`make system-deps` installs it"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a subject runs: keys of the machine's facts, and how to get what is missing."""
+
+    tools: tuple[str, ...]
+    way: str = SYSTEM_DEPS
+
+
+NEEDS: Final[Mapping[str, Need]] = {
+    "direct": Need(("nginx", "wrk", "iperf3")),
+    "yamux": Need(("go", "yamux")),
+    "smux": Need(("go", "smux")),
+    "nginx_stream": Need(("nginx",)),
+    "openssh_l": Need(("openssh",)),
+    "openssh_r": Need(("openssh",)),
+}
+"""Subjects whose tools are not called what they are."""
+
+
+def need_of(subject: str) -> Need:
+    """Return what a subject needs beside the load generators and their targets."""
+    return NEEDS.get(subject, Need((subject,)))
+
+
+def state_of(subject: str, facts: Mapping[str, object]) -> str:
+    """Say whether a subject can be measured, in a few words marked up for rich."""
+    if subject == OURS or subject in CARRIERS or subject.startswith(f"{OURS}_"):
+        missing = programs.missing_programs()
+        return f"[red]this clone lacks {', '.join(missing)}[/]" if missing else "[green]ours[/]"
+    need = need_of(subject)
+    absent = [tool for tool in need.tools if facts.get(tool) == ""]
+    if absent:
+        return f"[red]missing: {', '.join(absent)}[/]; {need.way}"
+    if not all(tool in facts for tool in need.tools):
+        return "[yellow]known when it is started[/]"
+    return "[green]installed[/] " + ", ".join(f"{tool} {facts[tool]}" for tool in need.tools)
+
+
+def print_list(console: Console) -> int:
+    """Print both tables and return the exit code."""
+    facts = trio.run(describe_machine)
+    table = Table(title="scenarios", title_justify="left")
+    for name in ("scenario", "cases", "subjects"):
+        table.add_column(name)
+    for scenario in SCENARIOS:
+        cases = ", ".join(case.name for case in scenario.cases)
+        extra = f"; [dim]with --subjects all: {', '.join(scenario.extra)}[/]"
+        subjects = ", ".join(scenario.subjects) + (extra if scenario.extra else "")
+        table.add_row(scenario.name, cases, subjects)
+    table.add_row("idle", ", ".join(known_cases()), OURS)
+    console.print(table)
+    console.print(_subjects_table(facts))
+    return 0
+
+
+def _subjects_table(facts: Mapping[str, object]) -> Table:
+    table = Table(title="subjects", title_justify="left")
+    table.add_column("subject", no_wrap=True)
+    table.add_column("state")
+    every = (subject for scenario in SCENARIOS for subject in known_subjects(scenario.cases))
+    for subject in dict.fromkeys(every):
+        table.add_row(subject, state_of(subject, facts))
+    return table
