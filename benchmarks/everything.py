@@ -27,6 +27,7 @@ from rich.table import Table
 
 from benchmarks.progress import Overall, format_left, within
 from benchmarks.records import Json, free_name, write_json_file
+from benchmarks.scenarios import SCENARIOS
 
 __all__ = ["Everything", "Job", "Missing", "jobs_of", "missing_of", "run_everything", "verdicts_in"]
 
@@ -46,12 +47,18 @@ SECONDS: Final = {
 
 OTHER_SECONDS: Final = 300
 
-ALL_SUBJECTS: Final = ("--subjects", "all")
+WITH_MORE_SUBJECTS: Final = tuple(scenario.name for scenario in SCENARIOS if scenario.extra)
+"""Scenarios that leave subjects out unless they are asked for all."""
 
 QUICK: Final[Mapping[str, tuple[Sequence[str], float]]] = {
-    "spine": (("--only", "rps_1,rps_32,rps_128,new_conns,bulk"), 75),
-    "carriers": (("--only", "rps_32,bulk", "--subjects", "tcp,tls,ws", "--rounds", "1"), 20),
-    "idle": (("--only", "programs"), 12),
+    "spine": (("--only", "rps_1,rps_32,rps_128,new_conns,bulk"), 60),
+    "beside": (
+        ("--only", "beside_10", "--subjects", "ours,yamux,openssh_l,openssh_r", "--rounds", "1"),
+        20,
+    ),
+    "carriers": (("--only", "rps_32,bulk", "--subjects", "tcp,tls,ws", "--rounds", "1"), 15),
+    "resume": (("--only", "link_reset", "--subjects", "ours", "--rounds", "1"), 8),
+    "idle": (("--only", "programs"), 10),
 }
 """What `--quick` runs, and for how many seconds: what matters, in less than two minutes."""
 
@@ -136,7 +143,7 @@ def _job(name: str, flags: Collection[str], quick: bool, rounds: int | None) -> 
         chosen, seconds = QUICK[name]
         arguments = ["--quick", *chosen]
     else:
-        arguments = list(ALL_SUBJECTS) if ALL_SUBJECTS[0] in flags else []
+        arguments = ["--subjects", "all"] if name in WITH_MORE_SUBJECTS else []
         seconds = SECONDS.get(name, OTHER_SECONDS)
     if rounds is not None and "--rounds" in flags:
         arguments += ["--rounds", str(rounds)]

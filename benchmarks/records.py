@@ -39,6 +39,8 @@ __all__ = [
 RESULTS: Final = Path(__file__).with_name("results")
 """The folder of the committed results files."""
 
+NO_FIGURES: Final = ("count", "received_bytes")
+
 Json = Mapping[str, Any]
 """An object of JSON."""
 
@@ -156,8 +158,8 @@ def write_json_file(document: Json, path: Path) -> None:
 def figures_of(results: Json) -> dict[tuple[str, ...], Summary]:
     """Return every figure below *results*, by the names that lead to it, in the order of the file.
 
-    A list of samples yields a figure for each number that they name; `count` is how many things
-    were held, so no figure.
+    A list of samples yields a figure for each number that they name, but for those that only say
+    how much was held or sent.
     """
     return dict(_walk(results, ()))
 
@@ -182,7 +184,7 @@ def _figures(
     elif all(isinstance(one, dict) for one in rounds):
         for key in rounds[0]:
             found = tuple(one[key] for one in rounds if _is_number(one.get(key)))
-            if found and key != "count":
+            if found and key not in NO_FIGURES:
                 yield (*path, key), Summary("", found)
 
 

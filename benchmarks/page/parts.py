@@ -12,19 +12,21 @@ from benchmarks.idle.cases import known_cases, rows_of
 from benchmarks.idle.report import format_bytes
 from benchmarks.page.pictures import draw
 from benchmarks.page.tables import (
+    ABSENT,
     Cell,
     Figures,
     cell_of_cost,
     cell_of_figure,
     cell_of_latency,
+    cell_of_path,
     cell_of_share,
     matrix,
     table,
     target_rows,
 )
-from benchmarks.page.words import label, sentence_list
+from benchmarks.page.words import format_spread, label, sentence_list
 from benchmarks.records import Json, Record, figures_of
-from benchmarks.stats import Summary
+from benchmarks.report import format_figure
 
 __all__ = ["PARTS", "renewed", "sources_of"]
 
@@ -203,23 +205,41 @@ def _idle_row(name: str, about: str, row: Json, figures: Figures) -> list[str]:
     ]
 
 
-def _nested(scenario: str) -> Callable[[Record], str]:
-    """Return a part with a table for each group of a scenario, whose results are nested so.
+def _paths(record: Record) -> str:
+    results = record.results("paths")
+    profiles = record.scenarios.get("paths", {}).get("profiles", {})
+    tables: dict[str, str] = {}
+    for name in results:
+        figures = figures_of(results[name])
+        about = profiles.get(name, {}).get("about", "")
+        title = ": ".join(filter(None, [f"`{name}`", about]))
+        tables[title] = matrix(figures, _cases(figures), cell_of_path)
+    return _joined(*_titled(list(tables), list(tables.values())))
 
-    Results of two levels are one table, cases and subjects; of three levels one for each of the
-    first; of one level a list.
-    """
 
-    def make(record: Record) -> str:
-        groups: dict[str, dict[tuple[str, ...], Summary]] = {}
-        for path, summary in figures_of(record.results(scenario)).items():
-            *before, case, subject = ("", "", *path)[-max(2, len(path)) :]
-            groups.setdefault(" ".join(before), {})[case, subject] = summary
-        tables = [matrix(found, _cases(found), cell_of_figure) for found in groups.values()]
-        titles = [f"`{name}`" for name in groups]
-        return _joined(*(tables if titles == ["``"] else _titled(titles, tables)))
+def _resume(record: Record) -> str:
+    results = record.results("resume")
+    rows = [
+        [f"`{case}`" if not number else "", label(subject), *_resume_cells(figures)]
+        for case, subjects in results.items()
+        for number, (subject, figures) in enumerate(subjects.items())
+    ]
+    head = ["what happens", "", "pause, ms", "of it away, ms", "downloads"]
+    return table(head, rows) if rows else NOT_MEASURED
 
-    return make
+
+def _resume_cells(figures: Json) -> list[str]:
+    """Return the pause of the downloads that were not harmed, and how many these are."""
+    trials = figures["rounds"]
+    pauses = [trial["pause_ms"] for trial in trials if trial["is_intact"]]
+    pause = ABSENT if not pauses else f"**{format_figure(figures['pause_ms'])}**"
+    if len(pauses) > 1:
+        pause += f" ({format_spread(min(pauses), max(pauses))})"
+    away = format_figure(figures["missing_ms"]) if figures["missing_ms"] else ABSENT
+    words = f"{len(pauses)} of {len(trials)} whole"
+    if figures["broken_after_ms"] is not None:
+        words += f"; broken after {format_figure(figures['broken_after_ms'])} ms"
+    return [pause, away, words]
 
 
 PARTS: Final[Mapping[str, Callable[[Record], str]]] = {
@@ -233,8 +253,8 @@ PARTS: Final[Mapping[str, Callable[[Record], str]]] = {
     "beside": _beside,
     "sessions": _sessions,
     "idle": _idle,
-    "paths": _nested("paths"),
-    "resume": _nested("resume"),
+    "paths": _paths,
+    "resume": _resume,
 }
 """By the name between the markers of the page."""
 

@@ -17,10 +17,12 @@ from benchmarks.report import format_figure
 from benchmarks.stats import Summary
 
 __all__ = [
+    "ABSENT",
     "Figures",
     "cell_of_cost",
     "cell_of_figure",
     "cell_of_latency",
+    "cell_of_path",
     "cell_of_share",
     "matrix",
     "table",
@@ -124,6 +126,18 @@ def _figure(summary: Summary, ratio: float | None) -> str:
     return text if ratio is None else f"{text}<br>{ratio:.2f} ×"
 
 
+def cell_of_path(summary: Summary, other: Summary | None) -> str:
+    """Return a figure over a path, how much of the link that is, and the 99th percentile."""
+    found = dict(summary.extras)
+    lines = [cell_of_figure(summary, other)]
+    if "share" in found:
+        lines.append(f"{found['share']:.0%} of the link")
+    p99 = found.get("p99_ms", found.get("p99_us", 0) / 1000)
+    if p99:
+        lines.append(f"p99 {format_figure(p99)} ms")
+    return "<br>".join(lines)
+
+
 def cell_of_latency(summary: Summary, other: Summary | None) -> str:
     """Return the percentiles in µs, those that there are."""
     del other
@@ -149,7 +163,7 @@ def _three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-UNIT_IN_HEAD: Final = (cell_of_figure, cell_of_share)
+UNIT_IN_HEAD: Final = (cell_of_figure, cell_of_path, cell_of_share)
 """Cells without a unit of their own."""
 
 

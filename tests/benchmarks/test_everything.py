@@ -42,7 +42,7 @@ def test_scenarios_are_what_takes_quick_and_json_the_main_one_first() -> None:
 
 def test_full_run_has_every_subject() -> None:
     arguments = {job.name: job.arguments for job in jobs_of(COMMANDS, quick=False)}
-    assert (arguments["spine"], arguments["idle"]) == (("--subjects", "all"), ())
+    assert (arguments["spine"], arguments["carriers"]) == (("--subjects", "all"), ())
 
 
 def test_quick_run_takes_less_than_two_minutes() -> None:

@@ -14,9 +14,9 @@ from benchmarks.listing import state_of
         ("haproxy", {"haproxy": ""}, "missing: haproxy[/]; `make system-deps` installs it"),
         ("yamux", {"go": "1.19", "yamux": ""}, "missing: yamux"),
         ("openssh_r", {"openssh": "9.2"}, "installed[/] openssh 9.2"),
-        ("news", {}, "known when it is started"),
+        ("trio", {}, "known when it is started"),
         ("ours", {}, "ours"),
-        ("wss", {}, "ours"),
+        ("wss", {}, "[green]ours[/]"),
     ],
 )
 def test_state_of_a_subject(subject: str, facts: dict[str, object], words: str) -> None:

@@ -121,15 +121,29 @@ def test_cases_of_the_spine_are_grouped_by_how_many_processes_they_have() -> Non
     ]
 
 
-def test_results_of_three_levels_are_a_table_for_each_group() -> None:
-    figure = {"ours": {"unit": "ms", "rounds": [1]}}
-    made = PARTS["paths"](record("paths", {"lan": {"echo": figure}, "ocean": {"echo": figure}}))
-    assert [line for line in made.splitlines() if line.endswith(":")] == ["`lan`:", "`ocean`:"]
+def test_every_path_has_a_table_and_says_what_it_is() -> None:
+    figure = {"ours": {"unit": "Gbit/s", "rounds": [0.01], "share": 0.953}}
+    results = {"lan": {"bulk": figure}, "ocean": {"bulk": figure}}
+    made = PARTS["paths"](record("paths", results, profiles={"ocean": {"about": "10 Mbit/s"}}))
+    titles = [line for line in made.splitlines() if line.endswith(":")]
+    assert titles == ["`lan`:", "`ocean`: 10 Mbit/s:"]
+    assert rows_of(made)[0] == ["**ours**", "**0.01**<br>95% of the link"]
 
 
-def test_results_of_one_level_are_a_table_too() -> None:
-    made = PARTS["resume"](record("resume", {"cut": {"unit": "ms", "rounds": [1, 2, 3]}}))
-    assert rows_of(made) == [["cut", "**2** (1 – 3)"]]
+def trial(pause_ms: float, *, is_intact: bool = True) -> dict[str, object]:
+    return {"pause_ms": pause_ms, "is_intact": is_intact}
+
+
+def test_pause_is_that_of_the_downloads_that_arrived_whole() -> None:
+    ours: dict[str, object] = {"pause_ms": 20.0, "missing_ms": 0.0, "broken_after_ms": None}
+    ours["rounds"] = [trial(10), trial(20), trial(30)]
+    peer: dict[str, object] = {"pause_ms": None, "missing_ms": 0.0, "broken_after_ms": 3.0}
+    peer["rounds"] = [trial(5, is_intact=False)]
+    made = PARTS["resume"](record("resume", {"link_reset": {"ours": ours, "yamux": peer}}))
+    assert rows_of(made) == [
+        ["`link_reset`", "ours", "**20** (10 – 30)", "–", "3 of 3 whole"],
+        ["", "yamux", "–", "–", "0 of 1 whole; broken after 3 ms"],
+    ]
 
 
 # --- tables -------------------------------------------------------------------------------------
