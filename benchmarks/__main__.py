@@ -204,7 +204,7 @@ async def _run(plan: Plan, json_path: Path | None) -> int:
     if not (is_measured or (stopped_by and log.samples)):
         return 128 + stopped_by[0] if stopped_by else 1
     report = report_of(plan, log)
-    report.incomplete = bool(stopped_by)
+    report.is_incomplete = bool(stopped_by)
     print_report(report, Console(width=None if sys.stdout.isatty() else 150))
     if json_path is not None:
         write_json(report, json_path)

@@ -34,7 +34,7 @@ class Report:
     """Subjects and routes that were not measured, with the reason."""
     failures: Sequence[str] = ()
     """Measurements that went wrong while others of the same subject succeeded."""
-    incomplete: bool = False
+    is_incomplete: bool = False
     """Whether the run was stopped before its end."""
 
     @property
@@ -62,7 +62,7 @@ def to_json(report: Report) -> dict[str, object]:
         "targets": [_verdict_json(verdict) for verdict in report.verdicts],
         "skipped": dict(report.skipped),
         "failures": list(report.failures),
-        **({"incomplete": True} if report.incomplete else {}),
+        **({"incomplete": True} if report.is_incomplete else {}),
     }
 
 
