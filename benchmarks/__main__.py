@@ -78,13 +78,14 @@ def _run_all(
     options: argparse.Namespace,
 ) -> int:
     """Run every scenario, or list them."""
-    if options.all_list:
-        return print_list(Console(width=None if sys.stdout.isatty() else 150))
-    _check_json(parser, options.all_json)
-    quick, rounds = options.all_quick, options.all_rounds
     flags = {name: _FLAG.findall(one.format_usage()) for name, one in commands.items()}
-    settings = {"quick": quick, "rounds": rounds}
+    quick, rounds = options.all_quick, options.all_rounds
+    if options.all_list:
+        names = [job.name for job in jobs_of(flags, quick=False)]
+        return print_list(Console(width=None if sys.stdout.isatty() else 150), names)
+    _check_json(parser, options.all_json)
     started = datetime.now().astimezone()
+    settings = {"quick": quick, "rounds": rounds}
     run = Everything(jobs_of(flags, quick=quick, rounds=rounds), settings, started)
     keeps = options.all_json is not None or not quick
     store = Store(options.all_json, RESULTS, f"{started:%Y-%m-%d}") if keeps else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,13 +14,19 @@ from benchmarks import programs
 from benchmarks.cases import MORE_PEERS, OURS, PEERS, known_subjects
 from benchmarks.idle.cases import known_cases
 from benchmarks.machine import describe_machine
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import SCENARIOS, Scenario
 
 __all__ = ["Need", "need_of", "print_list", "state_of"]
 
 SYSTEM_DEPS: Final = "`make system-deps` installs it"
 PIP: Final = "`pip install -e '.[bench]'` installs it"
 BENCH: Final = "`make bench` installs it, in an environment of its own"
+
+
+PACKAGES: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
+    "idle": (known_cases(), [OURS]),
+}
+"""Cases and subjects of the scenarios that are packages of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +70,31 @@ def state_of(subject: str, facts: Mapping[str, object]) -> str:
     return "[green]installed[/] " + ", ".join(f"{tool} {facts[tool]}" for tool in need.tools)
 
 
-def print_list(console: Console) -> int:
-    """Print both tables and return the exit code."""
+def print_list(console: Console, names: Sequence[str]) -> int:
+    """Print the scenarios of these names and all subjects, and return the exit code."""
     facts = trio.run(describe_machine)
     table = Table(title="scenarios", title_justify="left")
-    for name in ("scenario", "cases", "subjects"):
-        table.add_column(name)
-    for scenario in SCENARIOS:
-        cases = ", ".join(case.name for case in scenario.cases)
-        extra = f"; [dim]with --subjects all: {', '.join(scenario.extra)}[/]"
-        subjects = ", ".join(scenario.subjects) + (extra if scenario.extra else "")
-        table.add_row(scenario.name, cases, subjects)
-    table.add_row("idle", ", ".join(known_cases()), OURS)
+    for title in ("scenario", "cases", "subjects"):
+        table.add_column(title)
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for name in names:
+        table.add_row(name, *_scenario_cells(known[name]) if name in known else _cells_of(name))
     console.print(table)
     console.print(_subjects_table(facts))
     return 0
+
+
+def _scenario_cells(scenario: Scenario) -> list[str]:
+    cases = ", ".join(case.name for case in scenario.cases)
+    extra = f"; [dim]with --subjects all: {', '.join(scenario.extra)}[/]"
+    return [cases, ", ".join(scenario.subjects) + (extra if scenario.extra else "")]
+
+
+def _cells_of(name: str) -> list[str]:
+    """Return the cells of a scenario that is a package of its own."""
+    if name in PACKAGES:
+        return [", ".join(cell) for cell in PACKAGES[name]]
+    return [f"[dim]python -m benchmarks {name} --help[/]", ""]
 
 
 def _subjects_table(facts: Mapping[str, object]) -> Table:
