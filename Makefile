@@ -2,7 +2,6 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
-SCENARIOS ?= spine carriers
 VENV    := .venv
 BIN     := $(VENV)/bin
 
@@ -18,15 +17,15 @@ help:
 	@echo '  make test          check style and types, run all tests; ends with the list of what was'
 	@echo '                     skipped for want of a program, and how to get it'
 	@echo '  make lint          only the style and type checks of `make test`'
-	@echo '  make bench         measure speed against other tunnels, and of each carrier'
-	@echo '                     (a quarter of an hour; ARGS=--quick: 3 minutes; docs/performance.md)'
+	@echo '  make bench         measure everything: speed beside other tunnels, carriers, memory, ...'
+	@echo '                     (an hour; ARGS=--quick: 2 minutes; ARGS=--list; docs/performance.md)'
 	@echo '  make system-deps   install the Debian programs that some tests and the benchmarks run'
 	@echo '  make clean         remove .venv and everything that was built'
 	@echo
 	@echo '  PYTHON=python3.13 make test     use another Python (3.11 or newer)'
 	@echo '  WORKERS=0 make test             run the tests in one process'
 	@echo '  make test ARGS="-k broker -x"   hand options to pytest'
-	@echo '  make bench SCENARIOS=carriers   one of the two benchmarks only; ARGS are its options'
+	@echo '  make bench SCENARIOS=carriers   only these benchmarks; ARGS are their options'
 	@echo
 	@echo 'Python packages go to .venv, made once and brought up to date when setup.cfg changes.'
 
@@ -42,9 +41,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-bench
+ifeq ($(strip $(SCENARIOS)),)
+	@$(BIN)/python -m benchmarks $(ARGS)
+else
 	@failed=0; for name in $(SCENARIOS); do \
 		$(BIN)/python -m benchmarks $$name $(ARGS) || failed=$$?; \
 		[ $$failed -lt 128 ] || break; done; exit $$failed
+endif
 
 system-deps:
 	@bash .ci/system-deps

@@ -1,5 +1,5 @@
 """Measures the programs of this project beside others, on this machine.
 
-Run `python -m benchmarks spine`; benchmarks/README.md says what each case is and how to read
+Run `python -m benchmarks`; benchmarks/README.md says what each case is and how to read
 the table.
 """

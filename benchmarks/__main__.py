@@ -1,6 +1,7 @@
-"""`python -m benchmarks SCENARIO`: measure, print a table, write JSON.
+"""`python -m benchmarks [SCENARIO]`: measure, print a table, write JSON.
 
-`python -m benchmarks guard` counts instead of timing (`benchmarks.guard.command`).
+Without a scenario all of them are run (`benchmarks.everything`).  `guard` counts instead of timing
+(`benchmarks.guard.command`); `compare` and `page` read what was written before.
 
 Exit codes: 0 everything asked for was measured, targets met or not; 1 something could not be
 measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
@@ -9,37 +10,48 @@ measured; 2 wrong arguments; 130 stopped by Ctrl-C, 143 by SIGTERM.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import trio
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.cases import Settings, known_subjects
+from benchmarks.compare import add_compare_command
+from benchmarks.everything import Everything, Store, jobs_of, run_everything
 from benchmarks.guard.command import add_guard_command
 from benchmarks.idle.command import add_idle_command
+from benchmarks.listing import print_list
+from benchmarks.page.command import add_page_command
 from benchmarks.processes import BenchmarkError, open_fleet
-from benchmarks.report import Report, print_report, write_json
-from benchmarks.runner import Plan, run_plan
+from benchmarks.progress import open_progress
+from benchmarks.records import RESULTS
+from benchmarks.report import print_report, write_json
+from benchmarks.runner import Log, Plan, report_of, run_plan
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stopping import watch_signals
 
 ALL = "all"
 """What `--subjects` takes for every subject, also those that a plain run leaves out."""
 
+_FLAG = re.compile(r"--[a-z-]+")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = _parser()
+    parser, commands = _parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        return _run_all(parser, commands, options)
+    _check_no_flags_of_all(parser, options)
     if "run" in options:
         return int(options.run(options))
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        parser.error(f"--json: the folder of {options.json} does not exist")
+    _check_json(parser, options.json)
     scenario: Scenario = options.scenario
     cases = scenario.cases_named(options.only or ())
     settings = (Settings.quick if options.quick else Settings.full)(options.rounds)
@@ -47,20 +59,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return trio.run(_run, plan, options.json)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _check_no_flags_of_all(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program if a flag of a run of everything stands before the name of a command."""
+    flags = ("quick", "json", "rounds", "list")
+    given = [flag for flag in flags if getattr(options, f"all_{flag}")]
+    if given:
+        parser.error(f"--{given[0]} before {options.command} says nothing: put it after the name")
+
+
+def _check_json(parser: argparse.ArgumentParser, path: Path | None) -> None:
+    if path is not None and not path.absolute().parent.is_dir():
+        parser.error(f"--json: the folder of {path} does not exist")
+
+
+def _run_all(
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, argparse.ArgumentParser],
+    options: argparse.Namespace,
+) -> int:
+    """Run every scenario, or list them."""
+    flags = {name: _FLAG.findall(one.format_usage()) for name, one in commands.items()}
+    quick, rounds = options.all_quick, options.all_rounds
+    if options.all_list:
+        names = [job.name for job in jobs_of(flags, quick=False)]
+        return print_list(Console(width=None if sys.stdout.isatty() else 150), names)
+    _check_json(parser, options.all_json)
+    started = datetime.now().astimezone()
+    settings = {"quick": quick, "rounds": rounds}
+    run = Everything(jobs_of(flags, quick=quick, rounds=rounds), settings, started)
+    keeps = options.all_json is not None or not quick
+    store = Store(options.all_json, RESULTS, f"{started:%Y-%m-%d}") if keeps else None
+    return run_everything(run, main, store, Console(stderr=True))
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """Return the reader of command lines, and that of each command below it."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the programs of this project: beside others, and over each carrier.",
+        description="Measure the programs of this project: beside others, and over each carrier. "
+        "Without a scenario all are run, and the figures written to benchmarks/results/.",
         epilog="benchmarks/README.md says what each case is and how to read the table.",
     )
-    commands = parser.add_subparsers(required=True, metavar="SCENARIO")
+    _add_flags_of_all(parser)
+    commands = parser.add_subparsers(dest="command", metavar="SCENARIO")
     for scenario in SCENARIOS:
         command = commands.add_parser(scenario.name, help=scenario.about)
         command.set_defaults(scenario=scenario)
         _add_flags(command, scenario)
-    add_guard_command(commands)
     add_idle_command(commands, _list_of, _positive)
-    return parser
+    add_guard_command(commands)
+    add_compare_command(commands)
+    add_page_command(commands)
+    return parser, commands.choices
+
+
+def _add_flags_of_all(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quick",
+        dest="all_quick",
+        action="store_true",
+        help="what matters, in less than two minutes; written only where --json says",
+    )
+    parser.add_argument(
+        "--json",
+        dest="all_json",
+        type=Path,
+        metavar="FILE",
+        help="write the figures to FILE instead of benchmarks/results/DATE.json",
+    )
+    parser.add_argument(
+        "--rounds", dest="all_rounds", type=_positive, metavar="N", help="of every scenario"
+    )
+    parser.add_argument(
+        "--list",
+        dest="all_list",
+        action="store_true",
+        help="show scenarios, cases and subjects, and what is installed",
+    )
 
 
 def _add_flags(parser: argparse.ArgumentParser, scenario: Scenario) -> None:
@@ -113,36 +188,44 @@ def _positive(text: str) -> int:
 
 
 async def _run(plan: Plan, json_path: Path | None) -> int:
-    """Measure under a watch for signals; whatever happens, leave no process and no file."""
+    """Measure under a watch for signals; whatever happens, leave no process and no file.
+
+    What was measured before a signal is reported, marked incomplete.
+    """
     errors = Console(stderr=True)
     stopped_by: list[int] = []
-    report: Report | None = None
+    log = Log()
+    is_measured = False
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, nursery.cancel_scope, stopped_by)
-        report = await _measure(plan, errors)
+        is_measured = await _measure(plan, errors, log)
         nursery.cancel_scope.cancel()
     if stopped_by:
         errors.print("stopped; all processes have been ended")
-        return 128 + stopped_by[0]
-    if report is None:
-        return 1
+    if not (is_measured or (stopped_by and log.samples)):
+        return 128 + stopped_by[0] if stopped_by else 1
+    report = report_of(plan, log)
+    report.is_incomplete = bool(stopped_by)
     print_report(report, Console(width=None if sys.stdout.isatty() else 150))
     if json_path is not None:
         write_json(report, json_path)
+    if stopped_by:
+        return 128 + stopped_by[0]
     return 1 if report.failures or report.skipped else 0
 
 
-async def _measure(plan: Plan, errors: Console) -> Report | None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+async def _measure(plan: Plan, errors: Console, log: Log) -> bool:
+    """Measure into *log*; say what went wrong and return False where nothing could be measured."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         try:
-            with Progress(*columns, console=errors, transient=True) as progress:
+            with open_progress(errors) as progress:
                 async with open_fleet(Path(folder)) as fleet:
-                    return await run_plan(plan, fleet, progress)
+                    await run_plan(plan, fleet, progress, log)
+                    return True
         except* BenchmarkError as group:
             for error in group.exceptions:
                 errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-    return None
+    return False
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ class Report:
     """Subjects and routes that were not measured, with the reason."""
     failures: Sequence[str] = ()
     """Measurements that went wrong while others of the same subject succeeded."""
+    is_incomplete: bool = False
+    """Whether the run was stopped before its end."""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -60,6 +62,7 @@ def to_json(report: Report) -> dict[str, object]:
         "targets": [_verdict_json(verdict) for verdict in report.verdicts],
         "skipped": dict(report.skipped),
         "failures": list(report.failures),
+        **({"incomplete": True} if report.is_incomplete else {}),
     }
 
 

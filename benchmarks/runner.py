@@ -32,7 +32,7 @@ from benchmarks.report import Report
 from benchmarks.scenarios import Scenario
 from benchmarks.stats import Summary, summarise
 
-__all__ = ["Plan", "run_plan"]
+__all__ = ["Log", "Plan", "report_of", "run_plan"]
 
 SETTLE_SECONDS = 0.1
 """Pause after a measurement, in which closed connections are cleared away."""
@@ -63,30 +63,29 @@ class Running:
 class Log:
     """What was measured so far."""
 
+    machine: dict[str, object] = field(default_factory=dict)
     samples: dict[Measurement, list[Sample]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
-async def run_plan(plan: Plan, fleet: Fleet, progress: Progress) -> Report:
-    """Run the plan with processes of `fleet` and return what was found.
+async def run_plan(plan: Plan, fleet: Fleet, progress: Progress, log: Log) -> None:
+    """Run the plan with processes of `fleet`; what is found goes to `log` at once.
 
     Raises:
         BenchmarkError: nothing can be measured at all: a target did not start.
 
-    Cancellation: keeps. Processes belong to the fleet, which ends them.
+    Cancellation: keeps. Processes belong to the fleet, which ends them; the log holds all samples.
     """
-    machine = await describe_machine()
-    run = _Run(plan, fleet, progress)
-    await run.measure_all()
-    return _report(plan, machine, run.log)
+    log.machine = await describe_machine()
+    await _Run(plan, fleet, progress, log).measure_all()
 
 
 class _Run:
     """One pass through a plan: what runs, and what was measured so far."""
 
-    def __init__(self, plan: Plan, fleet: Fleet, progress: Progress) -> None:
-        self.log = Log()
+    def __init__(self, plan: Plan, fleet: Fleet, progress: Progress, log: Log) -> None:
+        self.log = log
         self._plan = plan
         self._fleet = fleet
         self._progress = progress
@@ -205,7 +204,8 @@ def _reasons(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-def _report(plan: Plan, machine: dict[str, object], log: Log) -> Report:
+def report_of(plan: Plan, log: Log) -> Report:
+    """Return the report of what was measured so far."""
     results: dict[str, dict[str, Summary]] = {}
     for case in plan.cases:
         for subject in cases.subjects_of(case, plan.subjects):
@@ -217,4 +217,6 @@ def _report(plan: Plan, machine: dict[str, object], log: Log) -> Report:
                 results.setdefault(case.name, {})[subject] = summary
     settings = {"quick": plan.quick, **dataclasses.asdict(plan.settings)}
     settings["body_bytes"] = len(peers.BODY)
-    return Report(plan.scenario, machine, settings, plan.cases, results, log.skipped, log.failures)
+    return Report(
+        plan.scenario, log.machine, settings, plan.cases, results, log.skipped, log.failures
+    )

@@ -29,11 +29,13 @@ class IdleReport:
     notes: Sequence[str] = ()
     """Where less was held than was asked for."""
     failures: Sequence[str] = ()
+    is_incomplete: bool = False
+    """Whether the run was stopped before its end."""
 
     @property
     def is_complete(self) -> bool:
         """Whether everything asked for was measured."""
-        return not self.failures
+        return not self.failures and not self.is_incomplete
 
     def show(self, console: Console) -> None:
         """Print the table, and what stands below it."""
@@ -75,6 +77,7 @@ def to_json(report: IdleReport) -> dict[str, object]:
         "results": {summary.row.name: _summary_json(summary) for summary in report.summaries},
         "notes": list(report.notes),
         "failures": list(report.failures),
+        **({"incomplete": True} if report.is_incomplete else {}),
     }
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,14 +66,27 @@ class IdlePlan:
     is_traced: bool = False
 
 
-async def run_idle(plan: IdlePlan, folder: Path, progress: Progress) -> IdleReport:
-    """Run the plan with files in *folder*, and return what was found.
+async def run_idle(
+    plan: IdlePlan, folder: Path, progress: Progress, keep: Callable[[IdleReport], None]
+) -> None:
+    """Run the plan with files in *folder*, and give what was found to *keep*.
 
-    Cancellation: atomic. Processes are ended first; files are left in the folder.
+    Cancellation: breaks. Processes are ended first, then *keep* is given what there is, marked
+    incomplete; files are left in the folder.
     """
     machine = await describe_machine()
     run = _Run(plan, folder, progress)
-    await run.measure_all()
+    is_incomplete = True
+    try:
+        await run.measure_all()
+        is_incomplete = False
+    finally:
+        keep(_report(plan, machine, run, is_incomplete=is_incomplete))
+
+
+def _report(
+    plan: IdlePlan, machine: Mapping[str, object], run: _Run, *, is_incomplete: bool
+) -> IdleReport:
     settings: dict[str, object] = {
         "quick": plan.settings.divisor > 1,
         "rounds": plan.settings.rounds,
@@ -81,7 +94,7 @@ async def run_idle(plan: IdlePlan, folder: Path, progress: Progress) -> IdleRepo
     settings |= {"idle_seconds": plan.settings.idle_seconds, "traced": plan.is_traced}
     rows = [row for row in rows_of(list(plan.names)) if row.name in run.samples]
     summaries = [Summary(row, run.samples[row.name], run.places.get(row.name, {})) for row in rows]
-    return IdleReport(machine, settings, summaries, run.notes, run.failures)
+    return IdleReport(machine, settings, summaries, run.notes, run.failures, is_incomplete)
 
 
 @dataclass(slots=True)

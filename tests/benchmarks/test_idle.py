@@ -129,9 +129,10 @@ async def test_host_and_maker_hold_the_same(case: Case) -> None:
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux counts this")
 async def test_a_run_measures_both_ends_of_a_stream(tmp_path: Path) -> None:
     settings = Settings(rounds=1, idle_seconds=0.1, settle_seconds=0.0, divisor=1000)
-    report = await run_idle(
-        IdlePlan(["streams"], settings, is_traced=False), tmp_path, Progress(disable=True)
-    )
+    kept: list[IdleReport] = []
+    plan = IdlePlan(["streams"], settings, is_traced=False)
+    await run_idle(plan, tmp_path, Progress(disable=True), kept.append)
+    (report,) = kept
     found = {summary.row.name: summary for summary in report.summaries}
     assert report.is_complete, report.failures
     assert set(found) == {"stream_accepted", "stream_opened"}
@@ -156,6 +157,19 @@ def test_report_is_plain_json() -> None:
     assert read["results"]["x"]["bytes_each"] == 1500
     assert read["results"]["x"]["met"] is False
     assert read["notes"] == ["a note"]
+
+
+async def test_stopped_run_keeps_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = IdlePlan(["streams"], Settings.quick())
+    kept: list[IdleReport] = []
+    progress = Progress(disable=True)
+    with trio.CancelScope() as scope:
+        monkeypatch.setattr(progress, "update", lambda *_, **__: scope.cancel())
+        await run_idle(plan, tmp_path, progress, kept.append)
+    (report,) = kept
+    assert to_json(report)["incomplete"] is True
 
 
 def test_json_into_no_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

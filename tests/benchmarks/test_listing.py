@@ -1,0 +1,23 @@
+"""What is said of each subject: installed, missing, or known only later."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.listing import state_of
+
+
+@pytest.mark.parametrize(
+    ("subject", "facts", "words"),
+    [
+        ("haproxy", {"haproxy": "2.6"}, "installed[/] haproxy 2.6"),
+        ("haproxy", {"haproxy": ""}, "missing: haproxy[/]; `make system-deps` installs it"),
+        ("yamux", {"go": "1.19", "yamux": ""}, "missing: yamux"),
+        ("openssh_r", {"openssh": "9.2"}, "installed[/] openssh 9.2"),
+        ("trio", {}, "known when it is started"),
+        ("ours", {}, "ours"),
+        ("wss", {}, "[green]ours[/]"),
+    ],
+)
+def test_state_of_a_subject(subject: str, facts: dict[str, object], words: str) -> None:
+    assert words in state_of(subject, facts)
