@@ -19,8 +19,7 @@ from .proxy_settings import ProxySettings
 from .sockets import SYSTEM_NETWORK, SocketNetwork, SocketPipe
 from .tls import TlsPipe
 from .tls_settings import TlsSettings
-from .upgrade import WebSocketOptions
-from .websocket import WebSocketPipe
+from .upgrade_options import WebSocketOptions
 
 __all__ = [
     "SYSTEM_NETWORK",
@@ -36,7 +35,6 @@ __all__ = [
     "TlsPipe",
     "TlsSettings",
     "WebSocketOptions",
-    "WebSocketPipe",
     "connect",
 ]
 

@@ -12,8 +12,6 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Final
 
-import h11
-
 from tunnelkit._version import __version__
 from tunnelkit.addresses import Address
 
@@ -87,6 +85,8 @@ def read_answer(head: bytes) -> Answer:
     Raises:
         AnswerWrong: it is none.
     """
+    import h11  # only where there is a proxy: it takes memory that a plain link need not pay for
+
     http = h11.Connection(h11.CLIENT)
     http.send(h11.Request(method="CONNECT", target="x:1", headers=[("Host", "x:1")]))
     http.send(h11.EndOfMessage())

@@ -39,7 +39,7 @@ from .proxy_settings import ProxySettings
 from .tls import TlsPipe, tls_client, tls_server
 from .tls_connect import TlsConnect
 from .tls_settings import LINK_ALPN, TlsSettings
-from .upgrade import WebSocketOptions, connect_websocket, listen_websocket
+from .upgrade_options import WebSocketOptions
 
 __all__ = ["SYSTEM_NETWORK", "SocketNetwork", "SocketPipe"]
 
@@ -442,6 +442,8 @@ class SocketNetwork(Network):
     def connect_nowait(self, address: Address, pump: Pump, done: Connected) -> Pending:
         pump.refuse_virtual_time()
         if address.scheme in _BELOW_WEBSOCKET:
+            from .upgrade import connect_websocket
+
             below = _below_websocket(address)
             return connect_websocket(self, address, below, pump, self.websocket, done)
         if address.scheme in _TLS_SCHEMES:
@@ -472,6 +474,8 @@ class SocketNetwork(Network):
     ) -> Listener:
         pump.refuse_virtual_time()
         if address.scheme in _BELOW_WEBSOCKET:
+            from .upgrade import listen_websocket
+
             below = _below_websocket(address)
             return await listen_websocket(
                 self, address, below, pump, lambda: self.websocket, accept

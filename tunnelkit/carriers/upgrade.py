@@ -2,6 +2,9 @@
 
 A handshake is an object on a pipe, driven by the pump like everything else: no task waits in it.
 What both sides share is in `exchange`, what a user can set in `upgrade_options`.
+
+This module is imported where the first WebSocket is made, and not before: the libraries behind it
+take 2 MiB, which a program without WebSockets need not pay for.
 """
 
 from __future__ import annotations

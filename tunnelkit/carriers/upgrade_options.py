@@ -6,8 +6,6 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
-import h11
-
 from tunnelkit.errors import ConfigurationError
 
 __all__ = ["SUBPROTOCOL", "WebSocketOptions", "plain"]
@@ -49,6 +47,12 @@ class WebSocketOptions:
             raise ConfigurationError(
                 "there is a bearer token, and an Authorization header too: leave out one of them"
             )
+        if self.headers or self.bearer_token is not None or self.accept_tokens:
+            self._check_characters()
+
+    def _check_characters(self) -> None:
+        import h11  # only where it is needed: see `upgrade`
+
         tokens = [("X-Accept", token) for token in self.accept_tokens]
         try:
             fields = [*self.fields(), *_encoded(tuple(tokens))]
