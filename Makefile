@@ -5,6 +5,7 @@ WORKERS ?= 2
 SCENARIOS ?= spine carriers
 VENV    := .venv
 BIN     := $(VENV)/bin
+LIBP2P  := .bench/libp2p
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench system-deps clean
@@ -41,7 +42,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A peer that cannot be installed is skipped and named: the rest is measured.
 bench: $(VENV)/.installed-bench
+	-@$(MAKE) --no-print-directory $(LIBP2P)/.installed
 	@failed=0; for name in $(SCENARIOS); do \
 		$(BIN)/python -m benchmarks $$name $(ARGS) || failed=$$?; \
 		[ $$failed -lt 128 ] || break; done; exit $$failed
@@ -60,6 +63,13 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-%: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# One peer of the benchmarks, with all that it brings.
+$(LIBP2P)/.installed: Makefile | $(BIN)/python
+	rm -rf $(LIBP2P)
+	$(BIN)/python -m venv $(LIBP2P)
+	$(LIBP2P)/bin/python -m pip install --quiet --disable-pip-version-check libp2p==0.8.1
 	@touch $@
 
 $(BIN)/python:
