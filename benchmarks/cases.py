@@ -46,7 +46,10 @@ __all__ = [
 
 OURS: Final = "ours"
 PEERS: Final = ("direct", "haproxy", "yamux")
-MORE_PEERS: Final = ("nginx_stream", "trio", "smux", "openssh_l", "openssh_r")
+MORE_PEERS: Final = (
+    *("nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
+    *("snitun", "asyncssh", "libp2p"),
+)
 """Peers that are measured only where they are asked for, so that a plain run stays short."""
 ONE_HOP: Final = ("direct", "haproxy", "nginx_stream", "trio")
 """What our program is compared with where it is one hop itself."""

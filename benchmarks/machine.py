@@ -7,12 +7,13 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import trio
 
 from benchmarks.peers import find_program
+from benchmarks.peers.python_mux import LIBP2P_FOLDER
 
 __all__ = ["describe_machine", "first_version"]
 
@@ -49,6 +50,9 @@ async def describe_machine() -> dict[str, object]:
         "system": _system_name(),
         "python": platform.python_version(),
         "trio": _package_version("trio"),
+        "snitun": _package_version("snitun"),
+        "asyncssh": _package_version("asyncssh"),
+        "libp2p": _version_in(LIBP2P_FOLDER, "libp2p"),
         "load_average_before": round(os.getloadavg()[0], 2),
     }
     for name, command in VERSION_COMMANDS.items():
@@ -91,3 +95,9 @@ def _package_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def _version_in(environment: Path, name: str) -> str:
+    """Return the version of a package in another environment than our own."""
+    folders = [str(path) for path in environment.glob("lib/python*/site-packages")]
+    return next((found.version for found in distributions(name=name, path=folders)), "")

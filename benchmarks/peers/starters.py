@@ -9,6 +9,7 @@ from benchmarks.peers import Route
 from benchmarks.peers.mux import start_smux, start_yamux
 from benchmarks.peers.one_hop import start_haproxy, start_nginx_stream, start_trio
 from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
+from benchmarks.peers.python_mux import start_asyncssh, start_libp2p, start_snitun
 from benchmarks.processes import Fleet
 
 __all__ = ["STARTERS"]
@@ -21,5 +22,8 @@ STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "smux": start_smux,
     "openssh_l": start_openssh_l,
     "openssh_r": start_openssh_r,
+    "snitun": start_snitun,
+    "asyncssh": start_asyncssh,
+    "libp2p": start_libp2p,
 }
 """Each starts a relay in front of the targets that it is given, and returns its doors."""
