@@ -4,6 +4,7 @@ PYTHON  ?= python3
 WORKERS ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
+LIBP2P  := .bench/libp2p
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench system-deps clean
@@ -40,7 +41,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A peer that cannot be installed is skipped and named: the rest is measured.
 bench: $(VENV)/.installed-bench
+	-@$(MAKE) --no-print-directory $(LIBP2P)/.installed
 ifeq ($(strip $(SCENARIOS)),)
 	@$(BIN)/python -m benchmarks $(ARGS)
 else
@@ -64,6 +67,13 @@ $(VENV)/.installed-demo: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-%: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# One peer of the benchmarks, with all that it brings.
+$(LIBP2P)/.installed: Makefile | $(BIN)/python
+	rm -rf $(LIBP2P)
+	$(BIN)/python -m venv $(LIBP2P)
+	$(LIBP2P)/bin/python -m pip install --quiet --disable-pip-version-check libp2p==0.8.1
 	@touch $@
 
 $(BIN)/python:

@@ -50,6 +50,7 @@ PEERS: Final = ("direct", "haproxy", "yamux")
 MORE_PEERS: Final = (
     *("nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
     *("envoy", "v2ray", "singbox", "websocat", "haproxy_rhttp"),
+    *("snitun", "asyncssh", "libp2p"),
 )
 """Peers that are measured only where they are asked for, so that a plain run stays short."""
 HTTP_ONLY: Final = ("haproxy_rhttp",)

@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ import trio
 
 from benchmarks.peers import find_program
 from benchmarks.peers.haproxy_rhttp import find_haproxy3
+from benchmarks.peers.python_mux import LIBP2P_FOLDER
 from benchmarks.peers.singbox import find_singbox
 
 __all__ = ["describe_machine", "first_version"]
@@ -60,6 +61,9 @@ async def describe_machine() -> dict[str, object]:
         "system": _system_name(),
         "python": platform.python_version(),
         "trio": _package_version("trio"),
+        "snitun": _package_version("snitun"),
+        "asyncssh": _package_version("asyncssh"),
+        "libp2p": _version_in(LIBP2P_FOLDER, "libp2p"),
         "load_average_before": round(os.getloadavg()[0], 2),
     }
     for name, command in VERSION_COMMANDS.items():
@@ -104,3 +108,9 @@ def _package_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
+
+
+def _version_in(environment: Path, name: str) -> str:
+    """Return the version of a package in another environment than our own."""
+    folders = [str(path) for path in environment.glob("lib/python*/site-packages")]
+    return next((found.version for found in distributions(name=name, path=folders)), "")

@@ -11,6 +11,7 @@ from benchmarks.peers.haproxy_rhttp import start_haproxy_rhttp
 from benchmarks.peers.mux import start_smux, start_yamux
 from benchmarks.peers.one_hop import start_haproxy, start_nginx_stream, start_trio
 from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
+from benchmarks.peers.python_mux import start_asyncssh, start_libp2p, start_snitun
 from benchmarks.peers.singbox import start_singbox
 from benchmarks.peers.v2ray import start_v2ray
 from benchmarks.peers.websocat import start_websocat
@@ -31,5 +32,8 @@ STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "singbox": start_singbox,
     "websocat": start_websocat,
     "haproxy_rhttp": start_haproxy_rhttp,
+    "snitun": start_snitun,
+    "asyncssh": start_asyncssh,
+    "libp2p": start_libp2p,
 }
 """Each starts a relay in front of the targets that it is given, and returns its doors."""
