@@ -23,14 +23,24 @@ import trio
 from benchmarks.cases import BASE_CARRIER, CARRIERS
 from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route
+from benchmarks.peers import BODY, HOST, Route, route_of
 from benchmarks.processes import BenchmarkError, Child, Fleet, run_tool
 
-__all__ = ["PROGRAMS", "Credentials", "make_credentials", "missing_programs", "start_route"]
+__all__ = [
+    "BROKER",
+    "PROGRAMS",
+    "Credentials",
+    "make_credentials",
+    "missing_programs",
+    "start_route",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PROGRAMS = ("broker", "devbox_proxy", "sidecar_proxy")
+
+BROKER = "broker"
+"""What the names of brokers among the children begin with."""
 
 SIDECAR = "sidecar"
 DEVBOX = "developer"
@@ -114,13 +124,13 @@ async def start_route(
 
     Cancellation: keeps. What was started belongs to the fleet.
     """
-    broker = await _start_broker(fleet, credentials) if route == "broker" else None
+    broker = await _start_broker(fleet, route, credentials) if route == "broker" else None
     link = await _start_devbox(fleet, route, credentials, target, broker)
     sidecar = await _start_sidecar(fleet, route, credentials, target, decoy, broker or link)
     doors = _ready_field(sidecar, "listeners")
     if not isinstance(doors, dict):
         raise BenchmarkError(f"{sidecar.name}: no listeners in its ready line")
-    made = Route(_address(doors["web"]), _address(doors["bulk"]) if "bulk" in doors else None)
+    made = route_of({name: _address(text) for name, text in doors.items()})
     try:
         await wait_body(made.web, BODY)
     except BenchmarkError as error:
@@ -128,16 +138,16 @@ async def start_route(
     return made
 
 
-async def _start_broker(fleet: Fleet, credentials: Credentials) -> str:
+async def _start_broker(fleet: Fleet, route: str, credentials: Credentials) -> str:
     flags = ["--listen", "tcp://127.0.0.1:0", "--keys", str(credentials.ring)]
-    return _first_link(await _start(fleet, "broker", "broker", flags))
+    return _first_link(await _start(fleet, "broker", f"{BROKER}-{route}", flags))
 
 
 async def _start_devbox(
     fleet: Fleet, route: str, credentials: Credentials, target: Route, broker: str | None
 ) -> str:
     flags = credentials.flags(DEVBOX)
-    for name, address in _doors(target):
+    for name, address in target.doors.items():
         flags += ["--target", f"{name}={address}"]
     flags += ["--link", broker] if broker else _listen_flags(route, credentials)
     child = await _start(fleet, "devbox_proxy", f"devbox-{route}", flags)
@@ -164,17 +174,12 @@ async def _start_sidecar(
     flags = [*credentials.flags(SIDECAR), "--link", link]
     if link.startswith(_WITH_TLS):
         flags += ["--tls-ca", str(credentials.certificate.path)]
-    local = dict(_doors(target if route == "pass" else decoy))
-    for name, _ in _doors(target):
+    local = (target if route == "pass" else decoy).doors
+    for name in target.doors:
         flags += ["--port", f"{name}={HOST}:0,{local[name]}"]
         if route != "pass":
             flags += ["--intercept", f"{name}={DEVBOX}"]
     return await _start(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
-
-
-def _doors(route: Route) -> list[tuple[str, Address]]:
-    doors = [("web", route.web)]
-    return doors if route.bulk is None else [*doors, ("bulk", route.bulk)]
 
 
 async def _start(fleet: Fleet, program: str, name: str, flags: Sequence[str]) -> Child:
