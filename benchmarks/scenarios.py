@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import CARRIER_CASES, MORE_PEERS, SPINE_CASES, Case, known_subjects
-from benchmarks.stats import CARRIER_TARGETS, SPINE_TARGETS, Target
+from benchmarks.stats import Target
+from benchmarks.targets import CARRIER_TARGETS, SPINE_TARGETS
 
 __all__ = ["SCENARIOS", "Scenario"]
 
