@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import CARRIER_CASES, MORE_PEERS, SPINE_CASES, Case, known_subjects
+from benchmarks.cases import (
+    BESIDE_CASES,
+    CARRIER_CASES,
+    MORE_PEERS,
+    SPINE_CASES,
+    Case,
+    known_subjects,
+)
 from benchmarks.stats import Target
 from benchmarks.targets import CARRIER_TARGETS, SPINE_TARGETS
 
@@ -31,9 +38,15 @@ class Scenario:
         """The subjects of a plain run, in the order of the report."""
         return [name for name in known_subjects(self.cases) if name not in self.extra]
 
-    def cases_named(self, names: Sequence[str]) -> list[Case]:
-        """Return the cases with these names; without any, all."""
-        return [case for case in self.cases if not names or case.name in names]
+    def cases_named(self, names: Sequence[str], *, is_quick: bool = False) -> list[Case]:
+        """Return the cases with these names; without any, all, or the main ones of a quick run.
+
+        A scenario without main cases has none that it could leave out.
+        """
+        if names:
+            return [case for case in self.cases if case.name in names]
+        main = [case for case in self.cases if case.is_main]
+        return main if is_quick and main else list(self.cases)
 
 
 SCENARIOS = (
@@ -50,5 +63,11 @@ SCENARIOS = (
         "the same over each carrier of a link, beside our own TCP carrier",
         CARRIER_CASES,
         CARRIER_TARGETS,
+    ),
+    Scenario(
+        "beside",
+        "a small echo beside bulk streams in the same tunnel, beside other tunnels",
+        BESIDE_CASES,
+        (),
     ),
 )
