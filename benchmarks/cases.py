@@ -10,7 +10,7 @@ In the scenario `spine` our program has three routes (a direct link, through a b
 off) and one over wss; each peer has one, because a peer has no notion of a broker.  A peer's route
 under one load is therefore measured once a round and used by every case with that load: `rps_32`,
 `broker_rps_32` and `pass_rps_32` compare with the same figures of HAProxy, taken within seconds
-of ours.  In the scenario `carriers` the subjects are ours alone, each with its
+of ours.  In the scenarios `carriers` and `sessions` the subjects are ours alone, each with its
 route, and the first of them is what the others are compared with.
 
 A run has an hour at most.  So every peer meets the loads that have targets for all of them, and
@@ -40,6 +40,8 @@ __all__ = [
     "OURS",
     "PEERS",
     "RIVALS",
+    "SESSION_CASES",
+    "SESSION_COUNTS",
     "SPINE_CASES",
     "STREAM_COUNTS",
     "Case",
@@ -78,6 +80,8 @@ BASE_CARRIER: Final = "tcp"
 CARRIERS: Final = (BASE_CARRIER, "unix", "tls", "ws", "wss")
 STREAM_COUNTS: Final = (1, 10, 100)
 """How many bulk streams there are beside an echo."""
+SESSION_COUNTS: Final = {"sessions_1": 1, "sessions_10": 10, "sessions_100": 100}
+"""By route, how many sessions share a broker."""
 
 
 class Kind(StrEnum):
@@ -257,6 +261,8 @@ CARRIER_CASES: Final = (
 )
 
 BESIDE_CASES: Final = tuple(_beside(load.name) for load in LOADS.values() if load.is_beside)
+
+SESSION_CASES: Final = tuple(_alike(load, SESSION_COUNTS) for load in ("rps_128", "bulk_16"))
 
 
 def known_subjects(cases: Collection[Case]) -> list[str]:

@@ -5,7 +5,8 @@ Routes, each with the default limits, acknowledgements and replay:
 - `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
 - `broker`: the same two, each linked to broker;
 - `pass`: sidecar_proxy with the intercept off, splicing to its local target;
-- the name of a carrier: like `link`, over that carrier; `link` itself is over TCP.
+- the name of a carrier: like `link`, over that carrier; `link` itself is over TCP;
+- a crowd: the broker between two processes of `crowd.py`, each with many endpoints.
 
 Behind an intercept the sidecar's local target is the decoy, so that a connection that failed
 open can never be counted as an intercepted one.
@@ -32,6 +33,7 @@ __all__ = [
     "Credentials",
     "make_credentials",
     "missing_programs",
+    "start_crowd",
     "start_route",
 ]
 
@@ -135,6 +137,30 @@ async def start_route(
         await wait_body(made.web, BODY)
     except BenchmarkError as error:
         raise BenchmarkError(f"{sidecar.name}: {error} ({sidecar.last_words()})") from error
+    return made
+
+
+async def start_crowd(fleet: Fleet, count: int, credentials: Credentials, target: Route) -> Route:
+    """Start a broker and, on either side of it, one process with `count` endpoints.
+
+    Raises:
+        BenchmarkError: a program did not start, or the traffic went elsewhere.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    broker = await _start_broker(fleet, f"sessions-{count}", credentials)
+    flags = ["--key", str(credentials.key("issuer")), "--dial", broker, "--sessions", str(count)]
+    for name, address in target.doors.items():
+        flags += ["--door", f"{name}={address}"]
+    for side in ("exit", "entry"):
+        command = [sys.executable, "-m", "benchmarks.crowd", side, *flags]
+        child = await fleet.start(
+            f"{side}-{count}", command, is_ready=_is_ready, environment={"PYTHONPATH": str(ROOT)}
+        )
+    doors = _ready_field(child, "listeners")
+    assert isinstance(doors, dict), "the entry tells where it listens"
+    made = route_of({name: _address(text) for name, text in doors.items()})
+    await wait_body(made.web, BODY)
     return made
 
 

@@ -82,7 +82,7 @@ class Running:
     @property
     def brokers(self) -> list[Child]:
         """Those of the processes that are brokers."""
-        return [child for child in self.children if child.name == "broker"]
+        return [child for child in self.children if child.name.startswith(programs.BROKER)]
 
 
 @dataclass(slots=True)
@@ -189,6 +189,9 @@ class _Run:
             raise BenchmarkError(f"this clone does not hold {', '.join(missing)}")
         if self._credentials is None:
             self._credentials = await programs.make_credentials(self._fleet.folder)
+        if name in cases.SESSION_COUNTS:
+            count = cases.SESSION_COUNTS[name]
+            return await programs.start_crowd(self._fleet, count, self._credentials, behind)
         return await programs.start_route(
             self._fleet, name, self._credentials, behind, targets.decoy
         )
@@ -264,7 +267,7 @@ def _attempts(load: Load) -> int:
 
 
 def _subject_of(route: str) -> str:
-    names = (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS)
+    names = (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS, *cases.SESSION_COUNTS)
     return route if route in names else f"ours ({route})"
 
 

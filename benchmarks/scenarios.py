@@ -9,6 +9,7 @@ from benchmarks.cases import (
     BESIDE_CASES,
     CARRIER_CASES,
     MORE_PEERS,
+    SESSION_CASES,
     SPINE_CASES,
     Case,
     known_subjects,
@@ -68,6 +69,12 @@ SCENARIOS = (
         "beside",
         "a small echo beside bulk streams in the same tunnel, beside other tunnels",
         BESIDE_CASES,
+        (),
+    ),
+    Scenario(
+        "sessions",
+        "what a broker forwards with 10 and 100 sessions through it, beside one session",
+        SESSION_CASES,
         (),
     ),
 )

@@ -13,6 +13,7 @@ from benchmarks.cases import (
     MORE_PEERS,
     PEERS,
     RIVALS,
+    SESSION_CASES,
     SPINE_CASES,
     Measurement,
     Settings,
@@ -105,6 +106,11 @@ def test_echo_is_measured_beside_every_number_of_streams_both_ways() -> None:
 def test_echo_beside_bulk_is_measured_for_ours_with_and_without_a_broker() -> None:
     routes = BESIDE_CASES[0].routes
     assert (routes["ours"], routes["ours_broker"]) == ("link", "broker")
+
+
+def test_sessions_are_compared_with_one_session() -> None:
+    ratios = {case.ratios for case in SESSION_CASES}
+    assert ratios == {(("sessions_10", "sessions_1"), ("sessions_100", "sessions_1"))}
 
 
 def test_cases_named_without_names_are_all() -> None:
