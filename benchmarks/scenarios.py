@@ -15,7 +15,7 @@ from benchmarks.cases import (
     known_subjects,
 )
 from benchmarks.stats import Target
-from benchmarks.targets import CARRIER_TARGETS, SPINE_TARGETS
+from benchmarks.targets import BESIDE_TARGETS, CARRIER_TARGETS, SPINE_TARGETS
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -69,7 +69,7 @@ SCENARIOS = (
         "beside",
         "a small echo beside bulk streams in the same tunnel, beside other tunnels",
         BESIDE_CASES,
-        (),
+        BESIDE_TARGETS,
     ),
     Scenario(
         "sessions",

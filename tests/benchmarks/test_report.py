@@ -81,7 +81,7 @@ def test_json_tells_which_targets_are_not_measured() -> None:
 
 
 def test_printed_report_sets_the_target_beside_the_ratio() -> None:
-    assert "ours/yamux = 2.60  target 1.5: met" in printed(report())
+    assert "ours/yamux = 2.60  target 2: met" in printed(report())
 
 
 def test_printed_report_has_a_ratio_for_every_carrier() -> None:
