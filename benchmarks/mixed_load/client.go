@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -239,6 +240,7 @@ func fill(connection *net.TCPConn, stop chan struct{}) {
 			if _, err := connection.Write(buffer); err != nil {
 				return
 			}
+			runtime.Gosched()
 		}
 	}
 }

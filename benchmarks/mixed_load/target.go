@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync/atomic"
 )
 
@@ -44,7 +45,8 @@ func serve(connection *net.TCPConn) {
 	}
 }
 
-// swallow reads to the end, and adds to count what it has read.
+// swallow reads to the end, and adds to count what it has read. As in the other loops of bulk, every
+// stream has its turn after each piece: one that never has to wait would keep the others waiting.
 func swallow(connection io.Reader, count *uint64) {
 	buffer := make([]byte, bulkBytes)
 	for {
@@ -53,6 +55,7 @@ func swallow(connection io.Reader, count *uint64) {
 		if err != nil {
 			return
 		}
+		runtime.Gosched()
 	}
 }
 
@@ -63,6 +66,7 @@ func pour(connection io.Writer) {
 		if _, err := connection.Write(buffer); err != nil {
 			return
 		}
+		runtime.Gosched()
 	}
 }
 
