@@ -214,8 +214,9 @@ def _spine(
 
 def _beside(load: str) -> Case:
     """Return a case of an echo beside bulk streams, of ours with and without a broker."""
-    routes = {OURS: LINK, OURS_BROKER: "broker", **{peer: peer for peer in BESIDE_PEERS}}
-    ratios = [(own, peer) for peer in BESIDE_PEERS for own in (OURS, OURS_BROKER)]
+    own = {OURS: LINK, OURS_BROKER: "broker", "direct": "direct"}
+    routes = own | {peer: peer for peer in BESIDE_PEERS}
+    ratios = [(name, peer) for peer in BESIDE_PEERS for name in (OURS, OURS_BROKER)]
     return Case(load, load, routes, tuple(ratios))
 
 

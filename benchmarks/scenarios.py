@@ -70,6 +70,7 @@ SCENARIOS = (
         "a small echo beside bulk streams in the same tunnel, beside other tunnels",
         BESIDE_CASES,
         BESIDE_TARGETS,
+        ceiling="direct",
     ),
     Scenario(
         "sessions",
