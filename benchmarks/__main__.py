@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     _check_json(parser, options.json)
     scenario: Scenario = options.scenario
-    cases = scenario.cases_named(options.only or ())
+    cases = scenario.cases_named(options.only or (), is_quick=options.quick)
     settings = (Settings.quick if options.quick else Settings.full)(options.rounds)
     plan = Plan(scenario, cases, options.subjects, settings, options.quick)
     return trio.run(_run, plan, options.json)
@@ -141,7 +141,9 @@ def _add_flags_of_all(parser: argparse.ArgumentParser) -> None:
 def _add_flags(parser: argparse.ArgumentParser, scenario: Scenario) -> None:
     names = [case.name for case in scenario.cases]
     subjects = known_subjects(scenario.cases)
-    parser.add_argument("--quick", action="store_true", help="two rounds of 1 s, within 100 s")
+    parser.add_argument(
+        "--quick", action="store_true", help="two rounds of 1 s of the main cases, within 100 s"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument(
         "--only",

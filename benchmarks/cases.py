@@ -7,11 +7,15 @@ A *scenario* is what one command runs: its cases and its targets.  A *case* of t
 and the target.
 
 In the scenario `spine` our program has three routes (a direct link, through a broker, intercept
-off); each peer has one, because a peer has no notion of a broker.  A peer's route under one load
-is therefore measured once a round and used by every case with that load: `rps_32`,
+off) and one over wss; each peer has one, because a peer has no notion of a broker.  A peer's route
+under one load is therefore measured once a round and used by every case with that load: `rps_32`,
 `broker_rps_32` and `pass_rps_32` compare with the same figures of HAProxy, taken within seconds
-of ours.  In the scenario `carriers` the subjects are our own carriers, each with its route, and
-TCP is what the others are compared with.
+of ours.  In the scenarios `carriers` and `sessions` the subjects are ours alone, each with its
+route, and the first of them is what the others are compared with.
+
+A run has an hour at most.  So every peer meets the loads that have targets for all of them, and
+only the rivals that a user would weigh against us meet every other axis; loads that are not the
+main ones are pressed for a shorter time, and a quick run has only the main cases.
 
 Rounds interleave the routes (A B C, then B C A, ...), so that a slow minute of a shared machine
 touches all of them and no route always runs first after an idle moment.
@@ -26,19 +30,26 @@ from typing import Final
 
 __all__ = [
     "BASE_CARRIER",
+    "BESIDE_CASES",
     "CARRIERS",
     "CARRIER_CASES",
     "HTTP_ONLY",
+    "LINK",
     "LOADS",
     "MORE_PEERS",
     "OURS",
     "PEERS",
+    "RIVALS",
+    "SESSION_CASES",
+    "SESSION_COUNTS",
     "SPINE_CASES",
+    "STREAM_COUNTS",
     "Case",
     "Kind",
     "Load",
     "Measurement",
     "Settings",
+    "Way",
     "known_subjects",
     "needed_measurements",
     "round_order",
@@ -46,6 +57,10 @@ __all__ = [
 ]
 
 OURS: Final = "ours"
+LINK: Final = "link"
+"""Our two processes, where they are what our three are compared with."""
+OURS_BROKER: Final = "ours_broker"
+"""Our three processes, where they stand beside our two as a subject of their own."""
 PEERS: Final = ("direct", "haproxy", "yamux")
 MORE_PEERS: Final = (
     *("nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
@@ -58,8 +73,16 @@ HTTP_ONLY: Final = ("haproxy_rhttp",)
 ONE_HOP: Final = ("direct", "haproxy", "nginx_stream", "trio")
 """What our program is compared with where it is one hop itself."""
 ALL_PEERS: Final = (*PEERS, *MORE_PEERS)
+RIVALS: Final = (*PEERS, "smux")
+"""Peers that meet every axis: a relay in C, and the two libraries that multiplex as we do."""
+BESIDE_PEERS: Final = ("yamux", "smux", "openssh_l", "openssh_r", "haproxy")
+"""Peers whose echo is measured beside bulk streams."""
 BASE_CARRIER: Final = "tcp"
 CARRIERS: Final = (BASE_CARRIER, "unix", "tls", "ws", "wss")
+STREAM_COUNTS: Final = (1, 10, 100)
+"""How many bulk streams there are beside an echo."""
+SESSION_COUNTS: Final = {"sessions_1": 1, "sessions_10": 10, "sessions_100": 100}
+"""By route, how many sessions share a broker."""
 
 
 class Kind(StrEnum):
@@ -68,6 +91,16 @@ class Kind(StrEnum):
     REQUESTS = "requests"
     CONNECTIONS = "connections"
     BULK = "bulk"
+    ECHO = "echo"
+
+
+class Way(StrEnum):
+    """Which way the bytes of a bulk load go."""
+
+    THERE = "there"
+    """From the client to the target."""
+    BACK = "back"
+    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +110,30 @@ class Load:
     name: str
     kind: Kind
     connections: int
-    is_back: bool = False
-    """Whether the bytes of a bulk load go from the target to the client."""
+    """How many press at the same time; of an echo, how many bulk streams there are beside it."""
+    way: Way = Way.THERE
+    is_short: bool = False
+    """Whether it is pressed for a shorter time than the main loads."""
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is an echo with bulk streams beside it."""
+        return self.kind is Kind.ECHO and self.connections > 0
 
     @property
     def unit(self) -> str:
         """The unit of the figure that this load yields."""
-        return {"requests": "requests/s", "connections": "connections/s"}.get(self.kind, "Gbit/s")
+        if self.is_beside:
+            return "µs"
+        return _UNITS[self.kind]
+
+
+_UNITS: Final = {
+    Kind.REQUESTS: "requests/s",
+    Kind.CONNECTIONS: "connections/s",
+    Kind.BULK: "Gbit/s",
+    Kind.ECHO: "round trips/s",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +146,8 @@ class Case:
     """The subjects in the order of the report, each with the route that stands for it."""
     ratios: tuple[tuple[str, str], ...]
     """Which subject is divided by which other."""
+    is_main: bool = False
+    """Whether a quick run has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,66 +164,107 @@ class Settings:
 
     rounds: int
     seconds: int
-    connection_seconds: int
-    """Shorter for new connections: every one of them leaves a TIME_WAIT entry for a minute."""
+    short_seconds: int
+    """For new connections, each of which leaves a TIME_WAIT entry for a minute, and minor loads."""
     warm_up_seconds: int
 
     @classmethod
     def full(cls, rounds: int | None = None) -> Settings:
         """The run whose figures are published."""
-        return cls(rounds=rounds or 5, seconds=4, connection_seconds=2, warm_up_seconds=2)
+        return cls(rounds=rounds or 5, seconds=3, short_seconds=2, warm_up_seconds=2)
 
     @classmethod
     def quick(cls, rounds: int | None = None) -> Settings:
-        """A run that shows the order of magnitude, within 100 s for two rounds of all cases."""
-        return cls(rounds=rounds or 2, seconds=1, connection_seconds=1, warm_up_seconds=1)
+        """A run that shows the order of magnitude, within 100 s: two rounds of the main cases."""
+        return cls(rounds=rounds or 2, seconds=1, short_seconds=1, warm_up_seconds=1)
 
     def seconds_of(self, load: Load) -> int:
         """How long one measurement under `load` lasts."""
-        return self.connection_seconds if load.kind is Kind.CONNECTIONS else self.seconds
+        return self.short_seconds if load.is_short else self.seconds
 
 
 LOADS = {
     load.name: load
     for load in (
         Load("rps_1", Kind.REQUESTS, 1),
+        Load("rps_8", Kind.REQUESTS, 8, is_short=True),
         Load("rps_32", Kind.REQUESTS, 32),
         Load("rps_128", Kind.REQUESTS, 128),
-        Load("new_conns", Kind.CONNECTIONS, 32),
+        Load("rps_1024", Kind.REQUESTS, 1024),
+        Load("new_conns", Kind.CONNECTIONS, 32, is_short=True),
         Load("bulk", Kind.BULK, 1),
-        Load("bulk_back", Kind.BULK, 1, is_back=True),
+        Load("bulk_back", Kind.BULK, 1, Way.BACK, is_short=True),
+        Load("bulk_both", Kind.BULK, 1, Way.BOTH, is_short=True),
+        Load("bulk_16", Kind.BULK, 16, is_short=True),
+        Load("echo", Kind.ECHO, 0, is_short=True),
+        *(Load(f"beside_{n}", Kind.ECHO, n, is_short=True) for n in STREAM_COUNTS),
+        *(Load(f"beside_back_{n}", Kind.ECHO, n, Way.BACK, is_short=True) for n in STREAM_COUNTS),
     )
 }
 
 
-def _spine(load: str, route: str, peers: Collection[str], *, prefix: str = "") -> Case:
+def _spine(
+    load: str, peers: Collection[str], *, route: str = LINK, prefix: str = "", is_main: bool = False
+) -> Case:
     """Return a case of our program on *route* beside those of *peers* that take the load."""
-    is_bulk = LOADS[load].kind is Kind.BULK
-    rivals = [peer for peer in peers if not (is_bulk and peer in HTTP_ONLY)]
+    has_bytes = LOADS[load].kind in (Kind.BULK, Kind.ECHO)
+    rivals = [peer for peer in peers if not (has_bytes and peer in HTTP_ONLY)]
     routes = {OURS: route, **{peer: peer for peer in rivals}}
-    return Case(prefix + load, load, routes, tuple((OURS, peer) for peer in rivals))
+    return Case(prefix + load, load, routes, tuple((OURS, peer) for peer in rivals), is_main)
 
 
-def _carriers(load: str) -> Case:
-    """Return a case of all carriers beside TCP."""
-    others = (name for name in CARRIERS if name != BASE_CARRIER)
-    routes = {name: name for name in CARRIERS}
-    return Case(load, load, routes, tuple((name, BASE_CARRIER) for name in others))
+def _beside(load: str) -> Case:
+    """Return a case of an echo beside bulk streams, of ours with and without a broker."""
+    own = {OURS: LINK, OURS_BROKER: "broker", "direct": "direct"}
+    routes = own | {peer: peer for peer in BESIDE_PEERS}
+    ratios = [(name, peer) for peer in BESIDE_PEERS for name in (OURS, OURS_BROKER)]
+    return Case(load, load, routes, tuple(ratios))
+
+
+def _alike(load: str, subjects: Collection[str], *, is_main: bool = False) -> Case:
+    """Return a case of subjects that are ours, each a route, compared with the first of them."""
+    base, *others = subjects
+    routes = {name: name for name in subjects}
+    return Case(load, load, routes, tuple((name, base) for name in others), is_main)
 
 
 SPINE_CASES: Final = (
+    _spine("rps_1", RIVALS, is_main=True),
+    _spine("rps_8", RIVALS),
+    _spine("rps_32", ALL_PEERS, is_main=True),
+    _spine("rps_128", RIVALS, is_main=True),
+    _spine("rps_1024", RIVALS),
+    _spine("new_conns", ALL_PEERS, is_main=True),
+    _spine("echo", RIVALS),
+    _spine("bulk", ALL_PEERS, is_main=True),
+    *(_spine(load, RIVALS) for load in ("bulk_back", "bulk_both", "bulk_16")),
+    _spine("bulk", ("openssh_l",), route="wss", prefix="wss_"),
     *(
-        _spine(load, "link", ALL_PEERS)
-        for load in ("rps_1", "rps_32", "rps_128", "new_conns", "bulk")
+        _spine(load, (LINK, *RIVALS), route="broker", prefix="broker_", is_main=is_main)
+        for load, is_main in (
+            ("rps_32", True),
+            ("rps_128", False),
+            ("rps_1024", False),
+            ("new_conns", False),
+            ("echo", False),
+            ("bulk", True),
+            ("bulk_back", False),
+            ("bulk_16", False),
+        )
     ),
-    *(
-        _spine(load, "broker", ALL_PEERS, prefix="broker_")
-        for load in ("rps_32", "rps_128", "new_conns", "bulk")
-    ),
-    *(_spine(load, "pass", ONE_HOP, prefix="pass_") for load in ("rps_32", "bulk")),
+    *(_spine(load, ONE_HOP, route="pass", prefix="pass_") for load in ("rps_32", "bulk")),
 )
 
-CARRIER_CASES: Final = tuple(map(_carriers, ("rps_32", "new_conns", "bulk", "bulk_back")))
+CARRIER_CASES: Final = (
+    _alike("rps_32", CARRIERS, is_main=True),
+    _alike("new_conns", CARRIERS),
+    _alike("bulk", CARRIERS, is_main=True),
+    _alike("bulk_back", CARRIERS),
+)
+
+BESIDE_CASES: Final = tuple(_beside(load.name) for load in LOADS.values() if load.is_beside)
+
+SESSION_CASES: Final = tuple(_alike(load, SESSION_COUNTS) for load in ("rps_128", "bulk_16"))
 
 
 def known_subjects(cases: Collection[Case]) -> list[str]:

@@ -1,6 +1,6 @@
-"""The load generators: wrk for requests and connections, iperf3 for bytes.
+"""The load generators: wrk for requests and connections, iperf3 for bytes, ours for echoes.
 
-Both are run for whole seconds against one address of a route and report what arrived.  Every
+All are run for whole seconds against one address of a route and report what arrived.  Every
 answer is checked: wrk counts statuses of 400 and above, and the decoy (a server that must not be
 reached through an intercept) answers 503, so that a measurement during which traffic took
 another way fails instead of being reported.
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.cases import Kind, Load
+from benchmarks.cases import Kind, Load, Way
+from benchmarks.mixed_load import program_in
 from benchmarks.processes import BenchmarkError, run_tool
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_body",
     "measure",
     "parse_iperf3",
+    "parse_mixed",
     "parse_wrk",
     "wait_body",
     "with_cpu",
@@ -33,9 +35,10 @@ WRK_SCRIPT = """
 done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
-    '{"requests":%d,"micros":%d,"p50_us":%d,"p99_us":%d,' ..
+    '{"requests":%d,"micros":%d,"p50_us":%d,"p99_us":%d,"p999_us":%d,' ..
     '"status":%d,"socket":%d,"timeouts":%d}\\n',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    summary.requests, summary.duration,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9),
     e.status, e.connect + e.read + e.write, e.timeout))
 end
 """
@@ -67,18 +70,28 @@ class Sample:
     extras: Mapping[str, float]
 
 
-async def measure(load: Load, address: Address, seconds: int, folder: Path) -> Sample:
+async def measure(
+    load: Load, address: Address, seconds: int, folder: Path, *, target: Address | None = None
+) -> Sample:
     """Press on `address` for `seconds` and return what arrived.
+
+    Args:
+        folder: of the run, where files may be left.
+        target: of an echo beside bulk streams, what is asked how many bytes have arrived.
 
     Raises:
         BenchmarkError: the load generator failed, was stuck, or was answered by errors.
 
     Cancellation: atomic. The load generator is ended first.
     """
+    timeout_seconds = seconds + SPARE_SECONDS
     if load.kind is Kind.BULK:
-        command = ["iperf3", "-c", address.host, "-p", str(address.port), "-t", str(seconds), "-J"]
-        command += ["-R"] if load.is_back else []
-        return parse_iperf3(await run_tool(command, timeout_seconds=seconds + SPARE_SECONDS))
+        command = _iperf3_command(load, address, seconds)
+        return parse_iperf3(await run_tool(command, timeout_seconds=timeout_seconds))
+    if load.kind is Kind.ECHO:
+        command = [str(program_in(folder)), "client", str(address), str(target or address)]
+        command += [str(load.connections), load.way.value, str(seconds)]
+        return parse_mixed(await run_tool(command, timeout_seconds=timeout_seconds))
     script = folder / "report.lua"
     if not script.exists():
         script.write_text(WRK_SCRIPT)
@@ -87,7 +100,13 @@ async def measure(load: Load, address: Address, seconds: int, folder: Path) -> S
     if load.kind is Kind.CONNECTIONS:
         command += ["-H", "Connection: close"]
     command.append(f"http://{address}/")
-    return parse_wrk(await run_tool(command, timeout_seconds=seconds + SPARE_SECONDS))
+    return parse_wrk(await run_tool(command, timeout_seconds=timeout_seconds))
+
+
+def _iperf3_command(load: Load, address: Address, seconds: int) -> list[str]:
+    command = ["iperf3", "-c", address.host, "-p", str(address.port), "-t", str(seconds), "-J"]
+    command += {Way.THERE: [], Way.BACK: ["-R"], Way.BOTH: ["--bidir"]}[load.way]
+    return command + (["-P", str(load.connections)] if load.connections > 1 else [])
 
 
 def parse_wrk(output: str) -> Sample:
@@ -111,12 +130,12 @@ def parse_wrk(output: str) -> Sample:
     failed = counts["socket"] + counts["timeouts"]
     if failed > requests * TOLERATED_ERROR_SHARE:
         raise BenchmarkError(f"{failed:.0f} connections failed beside {requests:.0f} requests")
-    extras = {"p50_us": counts["p50_us"], "p99_us": counts["p99_us"], "errors": failed}
-    return Sample(requests / (counts["micros"] / 1e6), extras)
+    extras = {name: counts[name] for name in ("p50_us", "p99_us", "p999_us")}
+    return Sample(requests / (counts["micros"] / 1e6), {**extras, "errors": failed})
 
 
 def parse_iperf3(output: str) -> Sample:
-    """Read iperf3's JSON: what the receiving side received, in Gbit/s.
+    """Read iperf3's JSON: what the receiving side received, in Gbit/s; of both ways, the sum.
 
     Raises:
         BenchmarkError: it is no JSON, or reports an error.
@@ -125,25 +144,57 @@ def parse_iperf3(output: str) -> Sample:
         report = json.loads(output)
         if "error" in report:
             raise BenchmarkError(f"iperf3: {report['error']}")
-        received = float(report["end"]["sum_received"]["bits_per_second"])
-        sender_retransmits = float(report["end"]["sum_sent"].get("retransmits", 0))
+        end = report["end"]
+        ways = [name for name in end if name.startswith("sum_received")]
+        received = [float(end[name]["bits_per_second"]) for name in ways]
+        sent = [end[name.replace("received", "sent")] for name in ways]
+        sender_retransmits = sum(float(way.get("retransmits", 0)) for way in sent)
     except (ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"iperf3 printed no usable result: {output[-200:]}") from error
-    if received <= 0:
+    if not received or min(received) <= 0:
         raise BenchmarkError("iperf3's receiving side received nothing: is the route stalled?")
-    return Sample(received / 1e9, {"retransmits": sender_retransmits})
+    extras = {"retransmits": sender_retransmits}
+    if len(received) > 1:
+        extras |= {"there_gbit_s": received[0] / 1e9, "back_gbit_s": received[1] / 1e9}
+    return Sample(sum(received) / 1e9, extras)
 
 
-def with_cpu(sample: Sample, load: Load, seconds: int, used: float) -> Sample:
+def parse_mixed(output: str) -> Sample:
+    """Read the JSON of our own load: round trips a second, or the echo's 99th percentile in µs.
+
+    The latter is the figure beside bulk streams, where pings go out at a set pace.
+
+    Raises:
+        BenchmarkError: it is no JSON, no ping was answered, or the bulk streams stood still.
+    """
+    try:
+        found: dict[str, float] = json.loads(output)
+        answered = found["pings"] - found["unanswered"]
+        extras = {name: found[name] for name in ("p50_us", "p99_us", "p999_us")}
+        has_bulk = found["bulk_micros"] > 0
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"our load printed no usable result: {output[-200:]}") from error
+    if answered <= 0:
+        raise BenchmarkError("not one ping was answered: is the route stalled?")
+    if not has_bulk:
+        return Sample(answered / (found["micros"] / 1e6), extras)
+    if found["bulk_bytes"] <= 0:
+        raise BenchmarkError("the bulk streams beside the echo stood still: is the route stalled?")
+    bulk = {"bulk_gbit_s": found["bulk_bytes"] * 8e-3 / found["bulk_micros"]}
+    return Sample(extras["p99_us"], {**extras, **bulk, "unanswered": found["unanswered"]})
+
+
+def with_cpu(sample: Sample, load: Load, seconds: int, used: float, prefix: str = "") -> Sample:
     """Return *sample* with what it cost: *used* seconds of processor time in `seconds` of load.
 
-    The cost is in microseconds a request or connection (`cpu_us`), or in seconds a gigabyte
-    (`cpu_s_per_gb`).  A busy machine hurts it far less than it hurts the rate.
+    The cost is in microseconds a request, connection or round trip (`cpu_us`), which is seconds a
+    million of them, or in seconds a gigabyte (`cpu_s_per_gb`).  A busy machine hurts it far less
+    than it hurts the rate.  With a *prefix* it is the cost of some of the processes.
     """
     if load.kind is Kind.BULK:
-        cost = {"cpu_s_per_gb": used / (sample.value * seconds / 8)}
+        cost = {f"{prefix}cpu_s_per_gb": used / (sample.value * seconds / 8)}
     else:
-        cost = {"cpu_us": used * 1e6 / (sample.value * seconds)}
+        cost = {f"{prefix}cpu_us": used * 1e6 / (sample.value * seconds)}
     return Sample(sample.value, {**sample.extras, **cost})
 
 

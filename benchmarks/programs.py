@@ -5,7 +5,8 @@ Routes, each with the default limits, acknowledgements and replay:
 - `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
 - `broker`: the same two, each linked to broker;
 - `pass`: sidecar_proxy with the intercept off, splicing to its local target;
-- the name of a carrier: like `link`, over that carrier; `link` itself is over TCP.
+- the name of a carrier: like `link`, over that carrier; `link` itself is over TCP;
+- a crowd: the broker between two processes of `crowd.py`, each with many endpoints.
 
 Behind an intercept the sidecar's local target is the decoy, so that a connection that failed
 open can never be counted as an intercepted one.
@@ -23,14 +24,25 @@ import trio
 from benchmarks.cases import BASE_CARRIER, CARRIERS
 from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route
+from benchmarks.peers import BODY, HOST, Route, route_of
 from benchmarks.processes import BenchmarkError, Child, Fleet, run_tool
 
-__all__ = ["PROGRAMS", "Credentials", "make_credentials", "missing_programs", "start_route"]
+__all__ = [
+    "BROKER",
+    "PROGRAMS",
+    "Credentials",
+    "make_credentials",
+    "missing_programs",
+    "start_crowd",
+    "start_route",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PROGRAMS = ("broker", "devbox_proxy", "sidecar_proxy")
+
+BROKER = "broker"
+"""What the names of brokers among the children begin with."""
 
 SIDECAR = "sidecar"
 DEVBOX = "developer"
@@ -114,13 +126,13 @@ async def start_route(
 
     Cancellation: keeps. What was started belongs to the fleet.
     """
-    broker = await _start_broker(fleet, credentials) if route == "broker" else None
+    broker = await _start_broker(fleet, route, credentials) if route == "broker" else None
     link = await _start_devbox(fleet, route, credentials, target, broker)
     sidecar = await _start_sidecar(fleet, route, credentials, target, decoy, broker or link)
     doors = _ready_field(sidecar, "listeners")
     if not isinstance(doors, dict):
         raise BenchmarkError(f"{sidecar.name}: no listeners in its ready line")
-    made = Route(_address(doors["web"]), _address(doors["bulk"]) if "bulk" in doors else None)
+    made = route_of({name: _address(text) for name, text in doors.items()})
     try:
         await wait_body(made.web, BODY)
     except BenchmarkError as error:
@@ -128,16 +140,40 @@ async def start_route(
     return made
 
 
-async def _start_broker(fleet: Fleet, credentials: Credentials) -> str:
+async def start_crowd(fleet: Fleet, count: int, credentials: Credentials, target: Route) -> Route:
+    """Start a broker and, on either side of it, one process with `count` endpoints.
+
+    Raises:
+        BenchmarkError: a program did not start, or the traffic went elsewhere.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    broker = await _start_broker(fleet, f"sessions-{count}", credentials)
+    flags = ["--key", str(credentials.key("issuer")), "--dial", broker, "--sessions", str(count)]
+    for name, address in target.doors.items():
+        flags += ["--door", f"{name}={address}"]
+    for side in ("exit", "entry"):
+        command = [sys.executable, "-m", "benchmarks.crowd", side, *flags]
+        child = await fleet.start(
+            f"{side}-{count}", command, is_ready=_is_ready, environment={"PYTHONPATH": str(ROOT)}
+        )
+    doors = _ready_field(child, "listeners")
+    assert isinstance(doors, dict), "the entry tells where it listens"
+    made = route_of({name: _address(text) for name, text in doors.items()})
+    await wait_body(made.web, BODY)
+    return made
+
+
+async def _start_broker(fleet: Fleet, route: str, credentials: Credentials) -> str:
     flags = ["--listen", "tcp://127.0.0.1:0", "--keys", str(credentials.ring)]
-    return _first_link(await _start(fleet, "broker", "broker", flags))
+    return _first_link(await _start(fleet, "broker", f"{BROKER}-{route}", flags))
 
 
 async def _start_devbox(
     fleet: Fleet, route: str, credentials: Credentials, target: Route, broker: str | None
 ) -> str:
     flags = credentials.flags(DEVBOX)
-    for name, address in _doors(target):
+    for name, address in target.doors.items():
         flags += ["--target", f"{name}={address}"]
     flags += ["--link", broker] if broker else _listen_flags(route, credentials)
     child = await _start(fleet, "devbox_proxy", f"devbox-{route}", flags)
@@ -164,17 +200,12 @@ async def _start_sidecar(
     flags = [*credentials.flags(SIDECAR), "--link", link]
     if link.startswith(_WITH_TLS):
         flags += ["--tls-ca", str(credentials.certificate.path)]
-    local = dict(_doors(target if route == "pass" else decoy))
-    for name, _ in _doors(target):
+    local = (target if route == "pass" else decoy).doors
+    for name in target.doors:
         flags += ["--port", f"{name}={HOST}:0,{local[name]}"]
         if route != "pass":
             flags += ["--intercept", f"{name}={DEVBOX}"]
     return await _start(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
-
-
-def _doors(route: Route) -> list[tuple[str, Address]]:
-    doors = [("web", route.web)]
-    return doors if route.bulk is None else [*doors, ("bulk", route.bulk)]
 
 
 async def _start(fleet: Fleet, program: str, name: str, flags: Sequence[str]) -> Child:

@@ -40,7 +40,7 @@ class Report:
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The targets of the cases that were run."""
-        return verdicts_of(self.ratios, self.scenario.targets, self.cases)
+        return verdicts_of(self.results, self.scenario.targets, self.cases)
 
     @property
     def ratios(self) -> dict[str, dict[str, float]]:
@@ -74,7 +74,8 @@ def _summary_json(summary: Summary) -> dict[str, object]:
 def _verdict_json(verdict: Verdict) -> dict[str, object]:
     target = verdict.target
     where = {"case": target.case, "ratio": target.name, "target": target.ratio}
-    return {**where, "reached": verdict.reached, "met": verdict.met}
+    how = {"metric": target.metric, "at_most": target.is_at_most}
+    return {**where, **how, "reached": verdict.reached, "met": verdict.met}
 
 
 def write_json(report: Report, path: Path) -> None:
@@ -96,12 +97,14 @@ def format_figure(value: float) -> str:
 
 def format_verdict(verdict: Verdict) -> str:
     """What became of one target, in a few words marked up for rich."""
-    goal = f"target {verdict.target.ratio:g}"
+    most = "at most " if verdict.target.is_at_most else ""
+    goal = f"target {most}{verdict.target.ratio:g}"
     if verdict.reached is None:
         return f"[dim]{goal}: not measured[/]"
     if verdict.met:
         return f"[green]{goal}: met[/]"
-    return f"[red]{goal}: short by {verdict.shortfall:.0%}[/]"
+    missed = "over" if verdict.target.is_at_most else "short"
+    return f"[red]{goal}: {missed} by {verdict.shortfall:.0%}[/]"
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -165,21 +168,30 @@ def _extra_texts(extras: Mapping[str, float]) -> list[str]:
         "p50_us": "p50 {:.0f} µs",
         "cpu_us": "cpu {:.1f} µs",
         "cpu_s_per_gb": "cpu {:.2f} s/GB",
+        "broker_cpu_us": "broker {:.1f} µs",
+        "broker_cpu_s_per_gb": "broker {:.2f} s/GB",
+        "bulk_gbit_s": "bulk {:.2f} Gbit/s",
     }
     return [form.format(extras[name]) for name, form in forms.items() if name in extras]
 
 
 def _ratio_cell(report: Report, case: Case, subjects: Sequence[str]) -> str:
     """One line for each pair of `subjects`; the ceiling of the machine is no rival."""
-    verdicts = {v.target.name: v for v in report.verdicts if v.target.case == case.name}
-    ratios = report.ratios.get(case.name, {})
-    lines: list[str] = []
     rivals = set(subjects) - {report.scenario.ceiling}
-    for name in (ratio_name(*pair) for pair in case.ratios if rivals.issuperset(pair)):
-        ratio = ratios.get(name)
-        words = [] if ratio is None else [f"{name} = {ratio:.2f}"]
-        if name in verdicts:
-            words += [name] if ratio is None else []
-            words.append(format_verdict(verdicts[name]))
-        lines += ["  ".join(words)] if words else []
-    return "\n".join(lines)
+    names = [ratio_name(*pair) for pair in case.ratios if rivals.issuperset(pair)]
+    found = report.ratios.get(case.name, {})
+    ratios = {name: found.get(name) for name in names}
+    verdicts = {v.target.name: v for v in report.verdicts if v.target.case == case.name}
+    for name, verdict in verdicts.items():
+        if rivals.issuperset((verdict.target.subject, verdict.target.peer)):
+            ratios.setdefault(name, verdict.reached)
+    lines = (_ratio_line(name, ratio, verdicts.get(name)) for name, ratio in ratios.items())
+    return "\n".join(filter(None, lines))
+
+
+def _ratio_line(name: str, ratio: float | None, verdict: Verdict | None) -> str:
+    words = [] if ratio is None else [f"{name} = {ratio:.2f}"]
+    if verdict is not None:
+        words += [name] if ratio is None else []
+        words.append(format_verdict(verdict))
+    return "  ".join(words)

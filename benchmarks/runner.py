@@ -17,14 +17,17 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 from rich.progress import Progress
 
 from benchmarks import cases, load, peers, programs
-from benchmarks.cases import CARRIERS, Case, Kind, Load, Measurement, Settings
+from benchmarks.cases import CARRIERS, Case, Kind, Load, Measurement, Settings, Way
+from benchmarks.idle.gauge import allow_descriptors
 from benchmarks.load import Sample
 from benchmarks.machine import describe_machine
+from benchmarks.mixed_load import build_mixed_load
 from benchmarks.peers import Route, Targets
 from benchmarks.peers.starters import STARTERS
 from benchmarks.processes import BenchmarkError, Child, Fleet, cpu_seconds_of
@@ -37,7 +40,24 @@ __all__ = ["Log", "Plan", "report_of", "run_plan"]
 SETTLE_SECONDS = 0.1
 """Pause after a measurement, in which closed connections are cleared away."""
 
-GENERATORS = {Kind.REQUESTS: "wrk", Kind.CONNECTIONS: "wrk", Kind.BULK: "iperf3"}
+GENERATORS = {
+    Kind.REQUESTS: "wrk",
+    Kind.CONNECTIONS: "wrk",
+    Kind.BULK: "iperf3",
+    Kind.ECHO: "go",  # which builds it
+}
+
+DOORS = {
+    Kind.REQUESTS: "web",
+    Kind.CONNECTIONS: "web",
+    Kind.BULK: "bulk",
+    Kind.ECHO: "mixed",
+}
+
+FILES_PER_CONNECTION = 2
+"""A relay holds two sockets for each connection, and few files beside them."""
+
+SPARE_FILES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,13 @@ class Running:
     """A route under measurement, and the processes that it would be wrong to miss."""
 
     route: Route
+    target: Route
     children: Sequence[Child]
+
+    @property
+    def brokers(self) -> list[Child]:
+        """Those of the processes that are brokers."""
+        return [child for child in self.children if child.name.startswith(programs.BROKER)]
 
 
 @dataclass(slots=True)
@@ -95,27 +121,50 @@ class _Run:
 
     async def measure_all(self) -> None:
         needed = self._measurable()
+        mixed = await self._build_mixed(needed)
         routes = sorted({measurement.route for group in needed.values() for measurement in group})
         if not routes:
             return
         bulk = any(cases.LOADS[name].kind is Kind.BULK for name in needed)
-        targets = await peers.start_targets(self._fleet, routes, bulk=bulk)
+        targets = await peers.start_targets(self._fleet, routes, bulk=bulk, mixed=mixed)
         for route in routes:
             await self._start(route, targets)
         await self._warm_up()
         await self._run_rounds(needed)
 
     def _measurable(self) -> dict[str, list[Measurement]]:
-        """Plan the measurements; note the loads whose tools are not installed."""
+        """Plan the measurements; note the loads that this machine cannot make."""
         needed = cases.needed_measurements(self._plan.cases, self._plan.subjects)
+        descriptors = allow_descriptors()
         for name in list(needed):
-            tools = (GENERATORS[cases.LOADS[name].kind], "nginx")
+            pressing = cases.LOADS[name]
+            tools = (GENERATORS[pressing.kind], "nginx")
             missing = [tool for tool in tools if peers.find_program(tool) is None]
+            files = FILES_PER_CONNECTION * pressing.connections + SPARE_FILES
             if missing:
                 names = ", ".join(missing)
                 self.log.skipped[name] = f"{names} not installed; see `make system-deps`"
                 del needed[name]
+            elif files > descriptors:
+                text = (
+                    f"needs {files} descriptors, and {descriptors} are allowed: raise `ulimit -n`"
+                )
+                self.log.skipped[name] = text
+                del needed[name]
         return needed
+
+    async def _build_mixed(self, needed: dict[str, list[Measurement]]) -> Path | None:
+        """Build our own load if it is needed; if that fails, note why and go on without it."""
+        echoes = [name for name in needed if cases.LOADS[name].kind is Kind.ECHO]
+        if not echoes:
+            return None
+        try:
+            return await build_mixed_load(self._fleet.folder)
+        except BenchmarkError as error:
+            for name in echoes:
+                self.log.skipped[name] = str(error)
+                del needed[name]
+            return None
 
     async def _start(self, name: str, targets: Targets) -> None:
         """Start one route; if that fails, note why and go on without it."""
@@ -126,7 +175,8 @@ class _Run:
         except* BenchmarkError as errors:
             self.log.skipped[_subject_of(name)] = "; ".join(_reasons(errors))
         else:
-            self._running[name] = Running(route, self._fleet.children[before:])
+            children = self._fleet.children[before:]
+            self._running[name] = Running(route, targets.behind[name], children)
 
     async def _start_processes(self, name: str, targets: Targets) -> Route:
         behind = targets.behind[name]
@@ -139,6 +189,9 @@ class _Run:
             raise BenchmarkError(f"this clone does not hold {', '.join(missing)}")
         if self._credentials is None:
             self._credentials = await programs.make_credentials(self._fleet.folder)
+        if name in cases.SESSION_COUNTS:
+            count = cases.SESSION_COUNTS[name]
+            return await programs.start_crowd(self._fleet, count, self._credentials, behind)
         return await programs.start_route(
             self._fleet, name, self._credentials, behind, targets.decoy
         )
@@ -170,31 +223,52 @@ class _Run:
         running = self._running.get(measurement.route)
         if running is None:
             return
-        try:
-            sample = await self._measure(cases.LOADS[measurement.load], running)
-        except BenchmarkError as error:
-            self.log.failures.append(f"{what}: {error}")
-        else:
-            self.log.samples.setdefault(measurement, []).append(sample)
+        pressing = cases.LOADS[measurement.load]
+        for attempts_left in reversed(range(_attempts(pressing))):
+            try:
+                sample = await self._measure(pressing, running)
+            except BenchmarkError as error:
+                if not attempts_left:
+                    self.log.failures.append(f"{what}: {error}")
+            else:
+                self.log.samples.setdefault(measurement, []).append(sample)
+                return
 
     async def _measure(self, pressing: Load, running: Running) -> Sample:
         for child in running.children:
             child.check_alive()
         await load.wait_body(running.route.web, peers.BODY, timeout_seconds=5)
-        door = running.route.bulk if pressing.kind is Kind.BULK else running.route.web
-        assert door is not None, "a plan with bulk loads starts routes with a bulk door"
+        name = DOORS[pressing.kind]
+        door, target = running.route.doors.get(name), running.target.doors.get(name)
+        if door is None:
+            raise BenchmarkError(f"this subject has no door for {pressing.kind}")
         seconds = self._plan.settings.seconds_of(pressing)
-        before = cpu_seconds_of(running.children)
-        sample = await load.measure(pressing, door, seconds, self._fleet.folder)
-        used = cpu_seconds_of(running.children) - before
-        if used > 0:
-            sample = load.with_cpu(sample, pressing, seconds, used)
+        before = cpu_seconds_of(running.children), cpu_seconds_of(running.brokers)
+        folder = self._fleet.folder
+        sample = await load.measure(pressing, door, seconds, folder, target=target)
+        after = cpu_seconds_of(running.children), cpu_seconds_of(running.brokers)
         await trio.sleep(SETTLE_SECONDS)
+        if pressing.is_beside:
+            return sample  # a latency; and the load presses for longer than it measures
+        for prefix, first, last in zip(("", "broker_"), before, after, strict=True):
+            if last > first:
+                sample = load.with_cpu(sample, pressing, seconds, last - first, prefix)
         return sample
 
 
+def _attempts(load: Load) -> int:
+    """Return how often a measurement may be begun.
+
+    For both ways iperf3 tells its two connections apart by the order in which they arrive, and a
+    relay that dials them at the same time may change that: then nothing flows, and not for want of
+    speed.
+    """
+    return 3 if load.way is Way.BOTH else 1
+
+
 def _subject_of(route: str) -> str:
-    return route if route in (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS) else f"ours ({route})"
+    names = (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS, *cases.SESSION_COUNTS)
+    return route if route in names else f"ours ({route})"
 
 
 def _reasons(error: BaseException) -> list[str]:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import CARRIER_CASES, MORE_PEERS, SPINE_CASES, Case, known_subjects
-from benchmarks.stats import CARRIER_TARGETS, SPINE_TARGETS, Target
+from benchmarks.cases import (
+    BESIDE_CASES,
+    CARRIER_CASES,
+    MORE_PEERS,
+    SESSION_CASES,
+    SPINE_CASES,
+    Case,
+    known_subjects,
+)
+from benchmarks.stats import Target
+from benchmarks.targets import BESIDE_TARGETS, CARRIER_TARGETS, SPINE_TARGETS
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -30,9 +39,15 @@ class Scenario:
         """The subjects of a plain run, in the order of the report."""
         return [name for name in known_subjects(self.cases) if name not in self.extra]
 
-    def cases_named(self, names: Sequence[str]) -> list[Case]:
-        """Return the cases with these names; without any, all."""
-        return [case for case in self.cases if not names or case.name in names]
+    def cases_named(self, names: Sequence[str], *, is_quick: bool = False) -> list[Case]:
+        """Return the cases with these names; without any, all, or the main ones of a quick run.
+
+        A scenario without main cases has none that it could leave out.
+        """
+        if names:
+            return [case for case in self.cases if case.name in names]
+        main = [case for case in self.cases if case.is_main]
+        return main if is_quick and main else list(self.cases)
 
 
 SCENARIOS = (
@@ -49,5 +64,18 @@ SCENARIOS = (
         "the same over each carrier of a link, beside our own TCP carrier",
         CARRIER_CASES,
         CARRIER_TARGETS,
+    ),
+    Scenario(
+        "beside",
+        "a small echo beside bulk streams in the same tunnel, beside other tunnels",
+        BESIDE_CASES,
+        BESIDE_TARGETS,
+        ceiling="direct",
+    ),
+    Scenario(
+        "sessions",
+        "what a broker forwards with 10 and 100 sessions through it, beside one session",
+        SESSION_CASES,
+        (),
     ),
 )

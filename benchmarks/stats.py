@@ -1,8 +1,11 @@
-"""Medians, ratios and targets (no I/O).
+"""Medians, ratios and verdicts (no I/O).
 
 A ratio is the quotient of two medians.  Both sides were measured in the same rounds, minutes
 apart at most, so that a ratio is worth more than either figure: compare ratios between machines,
 never requests per second.
+
+A target is about such a ratio: of the figure of a case, or of a latency or a cost that was found
+beside it.  `targets.py` lists them.
 """
 
 from __future__ import annotations
@@ -10,20 +13,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
-from benchmarks.cases import BASE_CARRIER, OURS, Case
+from benchmarks.cases import OURS, Case
 
 __all__ = [
-    "CARRIER_TARGETS",
-    "SPINE_TARGETS",
+    "VALUE",
     "Summary",
     "Target",
     "Verdict",
     "ratio_name",
     "ratios_of",
+    "reached_of",
     "summarise",
     "verdicts_of",
 ]
+
+VALUE: Final = "value"
+"""The metric of a target that is about the figure of a case itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +55,33 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a subject's median must reach, as a multiple of a peer's median."""
+    """What a figure of a subject must reach, as a multiple of a peer's."""
 
     case: str
     peer: str
     ratio: float
     subject: str = OURS
+    metric: str = VALUE
+    """VALUE for the median of the case, else the name of an extra, such as `p99_us`."""
+    is_at_most: bool = False
+    """Whether less is better: the ratio is then the most that it may be."""
+    rivals: tuple[str, ...] = ()
+    """Further peers: what counts is the best of them and of `peer`."""
+    base_case: str = ""
+    """The case that the peer's figure is taken from, if it is another one."""
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """All peers whose figures it needs."""
+        return (self.peer, *self.rivals)
 
     @property
     def name(self) -> str:
         """The name of the ratio that it is about."""
-        return ratio_name(self.subject, self.peer)
+        peer = f"best of {', '.join(self.peers)}" if self.rivals else self.peer
+        where = f" in {self.base_case}" if self.base_case else ""
+        metric = "" if self.metric == VALUE else f"{self.metric} "
+        return metric + ratio_name(self.subject, peer) + where
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +94,19 @@ class Verdict:
     @property
     def met(self) -> bool | None:
         """Whether the target was reached, or None if that cannot be told."""
-        return None if self.reached is None else self.reached >= self.target.ratio
+        if self.reached is None:
+            return None
+        if self.target.is_at_most:
+            return self.reached <= self.target.ratio
+        return self.reached >= self.target.ratio
 
     @property
     def shortfall(self) -> float:
-        """What is missing, as a share of the target: 0.25 means a quarter too slow."""
-        if self.reached is None or self.reached >= self.target.ratio:
+        """By how much it was missed, as a share of the target: 0.25 means a quarter too slow."""
+        if self.reached is None or self.met:
             return 0.0
-        return 1 - self.reached / self.target.ratio
+        return abs(1 - self.reached / self.target.ratio)
 
-
-SPINE_TARGETS = (
-    Target("rps_32", "yamux", 1.8),
-    Target("rps_32", "haproxy", 0.7),
-    Target("rps_128", "yamux", 1.4),
-    Target("rps_128", "haproxy", 0.65),
-    Target("new_conns", "yamux", 1.2),
-    Target("new_conns", "haproxy", 0.5),
-    Target("bulk", "yamux", 1.5),
-    Target("bulk", "haproxy", 0.9),
-    Target("broker_rps_32", "yamux", 1.2),
-    Target("broker_rps_128", "yamux", 1.2),
-    Target("broker_new_conns", "yamux", 1.0),
-    Target("broker_bulk", "yamux", 1.0),
-    Target("pass_rps_32", "haproxy", 0.7),
-)
-
-# A WebSocket masks what goes from the client to the server: `bulk`, not `bulk_back`.  There is no
-# target for `wss`, which pays for both, nor for `unix`.
-CARRIER_TARGETS = (
-    Target("rps_32", BASE_CARRIER, 0.65, "tls"),
-    Target("rps_32", BASE_CARRIER, 0.9, "ws"),
-    Target("bulk", BASE_CARRIER, 0.5, "tls"),
-    Target("bulk", BASE_CARRIER, 0.65, "ws"),
-    Target("bulk_back", BASE_CARRIER, 0.5, "tls"),
-    Target("bulk_back", BASE_CARRIER, 0.65, "ws"),
-)
 
 Results = Mapping[str, Mapping[str, Summary]]
 """Case, then subject, to its summary; what was not measured is absent."""
@@ -145,13 +145,29 @@ def ratios_of(results: Results, cases: Sequence[Case]) -> dict[str, dict[str, fl
     return ratios
 
 
+def reached_of(results: Results, target: Target) -> float | None:
+    """Return the ratio that *target* is about, or None where one of its figures is missing."""
+    base = target.base_case or target.case
+    own = _figure(results, target.case, target.subject, target.metric)
+    others = [_figure(results, base, peer, target.metric) for peer in target.peers]
+    found = [figure for figure in others if figure is not None and figure > 0]
+    if own is None or len(found) < len(others):
+        return None
+    return own / (min(found) if target.is_at_most else max(found))
+
+
+def _figure(results: Results, case: str, subject: str, metric: str) -> float | None:
+    summary = results.get(case, {}).get(subject)
+    if summary is None:
+        return None
+    return summary.median if metric == VALUE else dict(summary.extras).get(metric)
+
+
 def verdicts_of(
-    ratios: Mapping[str, Mapping[str, float]], targets: Sequence[Target], cases: Sequence[Case]
+    results: Results, targets: Sequence[Target], cases: Sequence[Case]
 ) -> tuple[Verdict, ...]:
     """Return a verdict for each of *targets* whose case was run, in their order."""
     names = {case.name for case in cases}
     return tuple(
-        Verdict(target, ratios.get(target.case, {}).get(target.name))
-        for target in targets
-        if target.case in names
+        Verdict(target, reached_of(results, target)) for target in targets if target.case in names
     )

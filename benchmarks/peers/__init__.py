@@ -1,11 +1,11 @@
 """The servers behind every route, and the peers that we are compared with.
 
 Targets: one nginx (one worker) with a port of its own for each route, one iperf3 server for each
-route, and a decoy.  Separate ports keep the routes apart: connections in TIME_WAIT belong to one
-pair of addresses and ports, so that a round of new connections through one route never uses up
-the local ports of the next.  (nginx closes first under `Connection: close`, so that most
-TIME_WAIT entries lie on the server's side, where they block nobody; the rounds are short all the
-same.)
+route, one target of our own load (`mixed_load/`) for each, and a decoy.  Separate ports keep the
+routes apart: connections in TIME_WAIT belong to one pair of addresses and ports, so that a round of
+new connections through one route never uses up the local ports of the next.  (nginx closes first
+under `Connection: close`, so that most TIME_WAIT entries lie on the server's side, where they block
+nobody; the rounds are short all the same.)
 
 The modules beside this one hold the peers, each of which relays to such a route; `starters.py`
 lists them.
@@ -18,6 +18,7 @@ import shutil
 import sysconfig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from benchmarks.load import Address, wait_body
@@ -30,7 +31,9 @@ __all__ = [
     "Route",
     "Targets",
     "find_program",
+    "pick_doors",
     "require_program",
+    "route_of",
     "start_targets",
 ]
 
@@ -74,10 +77,19 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The two doors of one route. `bulk` is None where iperf3 is not installed."""
+    """The doors of one route; all but `web` are None where no load of the run needs them."""
 
     web: Address
     bulk: Address | None
+    """The door to iperf3."""
+    mixed: Address | None = None
+    """The door to the target of our own load."""
+
+    @property
+    def doors(self) -> dict[str, Address]:
+        """The doors that there are, by their names."""
+        doors = {"web": self.web, "bulk": self.bulk, "mixed": self.mixed}
+        return {name: address for name, address in doors.items() if address is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class Targets:
 
     behind: Mapping[str, Route]
     decoy: Route
-    """Servers that no intercepted connection may reach: one answers 503, one is a closed port."""
+    """Servers that no intercepted connection may reach: one answers 503, else ports are closed."""
 
 
 def find_program(name: str) -> str | None:
@@ -115,21 +127,42 @@ def require_program(name: str, way: str = FROM_DEBIAN) -> str:
     return path
 
 
-async def start_targets(fleet: Fleet, routes: Collection[str], *, bulk: bool) -> Targets:
+def route_of(doors: Mapping[str, Address]) -> Route:
+    """Return the route with these doors, one of which is `web`."""
+    return Route(doors["web"], doors.get("bulk"), doors.get("mixed"))
+
+
+def pick_doors(like: Route) -> Route:
+    """Return a route with the same doors as *like*, at addresses that are free."""
+    ports = pick_ports(len(like.doors))
+    pairs = zip(like.doors, ports, strict=True)
+    return route_of({name: Address(HOST, port) for name, port in pairs})
+
+
+async def start_targets(
+    fleet: Fleet, routes: Collection[str], *, bulk: bool, mixed: Path | None = None
+) -> Targets:
     """Start nginx and, with `bulk`, the iperf3 servers; each route gets ports of its own.
+
+    With `mixed`, the program of our own load, each also gets a target of that.
 
     Raises:
         BenchmarkError: one of them did not start.
 
     Cancellation: keeps. What was started belongs to the fleet.
     """
-    ports = [Address(HOST, port) for port in pick_ports(2 * len(routes) + 2)]
-    decoy = Route(ports.pop(), ports.pop())
-    behind = {name: Route(ports.pop(), ports.pop() if bulk else None) for name in routes}
+    wanted = {"web": True, "bulk": bulk, "mixed": mixed is not None}
+    names = [name for name, is_wanted in wanted.items() if is_wanted]
+    ports = [Address(HOST, port) for port in pick_ports(len(names) * (len(routes) + 1))]
+    decoy = route_of({name: ports.pop() for name in names})
+    behind = {route: route_of({name: ports.pop() for name in names}) for route in routes}
     await _start_nginx(fleet, [route.web for route in behind.values()], decoy.web)
     for name, route in behind.items():
         if route.bulk is not None:
             await _start_iperf3(fleet, f"iperf3-{name}", route.bulk)
+        if route.mixed is not None:
+            command = [str(mixed), "target", str(route.mixed)]
+            await fleet.start(f"mixed-{name}", command, is_ready=lambda line: line == "ready")
     return Targets(behind, decoy)
 
 

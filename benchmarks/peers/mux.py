@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route, require_program
+from benchmarks.peers import BODY, HOST, Route, require_program, route_of
 from benchmarks.processes import BenchmarkError, Fleet, pick_ports, run_tool
 
 __all__ = ["build_relay", "start_smux", "start_yamux"]
@@ -75,12 +75,12 @@ async def build_relay(library: str, folder: Path) -> Path:
 
 async def _start(fleet: Fleet, library: str, targets: Route) -> Route:
     program = str(await build_relay(library, fleet.folder))
-    web = await _start_pair(fleet, program, f"{library}-web", targets.web)
-    bulk = None
-    if targets.bulk is not None:
-        bulk = await _start_pair(fleet, program, f"{library}-bulk", targets.bulk)
-    await wait_body(web, BODY)
-    return Route(web, bulk)
+    doors = {
+        name: await _start_pair(fleet, program, f"{library}-{name}", target)
+        for name, target in targets.doors.items()
+    }
+    await wait_body(doors["web"], BODY)
+    return route_of(doors)
 
 
 async def _start_pair(fleet: Fleet, program: str, name: str, target: Address) -> Address:

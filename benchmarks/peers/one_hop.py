@@ -16,9 +16,9 @@ from typing import Final
 
 import trio
 
-from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route, require_program
-from benchmarks.processes import BenchmarkError, Fleet, pick_ports
+from benchmarks.load import wait_body
+from benchmarks.peers import BODY, Route, pick_doors, require_program
+from benchmarks.processes import BenchmarkError, Fleet
 
 __all__ = ["start_haproxy", "start_nginx_stream", "start_trio", "stream_module"]
 
@@ -31,12 +31,12 @@ defaults
     timeout connect 5s
     timeout client 1h
     timeout server 1h
-listen web
-    bind {web}
-    server target {web_target}
-listen bulk
-    bind {bulk}
-    server target {bulk_target}
+"""
+
+HAPROXY_DOOR = """
+listen {name}
+    bind {door}
+    server target {target}
 """
 
 # TCP_NODELAY is nginx's default here, as the log's absence is.
@@ -51,10 +51,11 @@ stream {{
     proxy_connect_timeout 5s;
     proxy_timeout 1h;
     proxy_buffer_size 256k;
-    server {{ listen {web} backlog=4096; proxy_pass {web_target}; }}
-    server {{ listen {bulk} backlog=4096; proxy_pass {bulk_target}; }}
+{servers}
 }}
 """
+
+NGINX_DOOR = "    server {{ listen {door} backlog=4096; proxy_pass {target}; }}\n"
 
 MODULE_NAME: Final = "ngx_stream_module.so"
 
@@ -70,9 +71,9 @@ async def start_haproxy(fleet: Fleet, targets: Route) -> Route:
     Cancellation: keeps. What was started belongs to the fleet.
     """
     program = require_program("haproxy")
-    doors, values = _pick_doors(targets)
+    doors = pick_doors(targets)
     configuration = fleet.folder / "haproxy.cfg"
-    configuration.write_text(HAPROXY_CONFIGURATION.format(**values))
+    configuration.write_text(HAPROXY_CONFIGURATION + _per_door(HAPROXY_DOOR, doors, targets))
     command = [program, "-q", "-db", "-f", str(configuration)]
     return await _start(fleet, "haproxy", command, doors)
 
@@ -92,11 +93,13 @@ async def start_nginx_stream(fleet: Fleet, targets: Route) -> Route:
     module = stream_module(done.stdout.decode(errors="replace"))
     if module is not None and not module.is_file():
         raise BenchmarkError("libnginx-mod-stream is not installed; `make system-deps` installs it")
-    doors, values = _pick_doors(targets)
+    doors = pick_doors(targets)
     configuration = fleet.folder / "nginx_stream.conf"
     load_module = f"load_module {module};" if module else ""
-    text = NGINX_CONFIGURATION.format(load_module=load_module, folder=fleet.folder, **values)
-    configuration.write_text(text)
+    servers = _per_door(NGINX_DOOR, doors, targets)
+    configuration.write_text(
+        NGINX_CONFIGURATION.format(load_module=load_module, folder=fleet.folder, servers=servers)
+    )
     command = [program, "-c", str(configuration), "-p", str(fleet.folder), "-e", "stderr"]
     return await _start(fleet, "nginx_stream", command, doors)
 
@@ -123,18 +126,18 @@ async def start_trio(fleet: Fleet, targets: Route) -> Route:
 
     Cancellation: keeps. What was started belongs to the fleet.
     """
-    doors, values = _pick_doors(targets)
-    pairs = [f"{values[door]}={values[f'{door}_target']}" for door in ("web", "bulk")]
+    doors = pick_doors(targets)
+    pairs = _per_door("{door}={target}\n", doors, targets).split()
     command = [sys.executable, str(TRIO_RELAY), *pairs]
     return await _start(fleet, "trio", command, doors, is_ready=lambda line: line == "ready")
 
 
-def _pick_doors(targets: Route) -> tuple[Route, dict[str, Address]]:
-    """Return the doors of a relay, and what its configuration says of them."""
-    web, bulk = (Address(HOST, port) for port in pick_ports(2))
-    # Without iperf3 the second door leads to the web target: open, and never used.
-    ends = {"web_target": targets.web, "bulk_target": targets.bulk or targets.web}
-    return Route(web, bulk if targets.bulk else None), {"web": web, "bulk": bulk, **ends}
+def _per_door(form: str, doors: Route, targets: Route) -> str:
+    """Return what a configuration says of each door and the target behind it."""
+    ends = targets.doors
+    return "".join(
+        form.format(name=name, door=door, target=ends[name]) for name, door in doors.doors.items()
+    )
 
 
 async def _start(

@@ -3,7 +3,7 @@
 How it works
 ------------
 Keys and settings lie in a folder of the run; nothing of the user's or of the machine's ssh is
-read.  Each subject has an sshd of its own, and one ssh that forwards both doors:
+read.  Each subject has an sshd of its own, and one ssh that forwards all doors:
 
 - -L: the client program comes to ssh, the target is dialled by sshd;
 - -R: the client program comes to sshd, the target is dialled by ssh.
@@ -25,7 +25,7 @@ from typing import Final
 import trio
 
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route, require_program
+from benchmarks.peers import BODY, HOST, Route, pick_doors, require_program
 from benchmarks.processes import BenchmarkError, Child, Fleet, pick_ports, run_tool
 
 __all__ = ["start_openssh_l", "start_openssh_r"]
@@ -97,21 +97,21 @@ async def start_openssh_r(fleet: Fleet, targets: Route) -> Route:
 
 async def _start(fleet: Fleet, name: str, direction: str, targets: Route) -> Route:
     sshd, ssh = require_program("sshd"), require_program("ssh")
-    link, web, bulk = (Address(HOST, port) for port in pick_ports(3))
-    doors = Route(web, bulk if targets.bulk else None)
+    link = Address(HOST, pick_ports(1)[0])
+    doors = pick_doors(targets)
     folder = fleet.folder / name
     await _make_keys(folder)
     _configure(folder, link)
     # In the foreground, by its absolute path, because it executes itself for each connection.
     server = [sshd, "-D", "-e", "-f", str(folder / "server.conf")]
     await _wait_listening(await fleet.start(f"{name}-sshd", server), link)
-    forwards = [direction, f"{web}:{targets.web}"]
-    if targets.bulk is not None:
-        forwards += [direction, f"{bulk}:{targets.bulk}"]
+    forwards: list[str] = []
+    for door, target in zip(doors.doors.values(), targets.doors.values(), strict=True):
+        forwards += [direction, f"{door}:{target}"]
     client = [ssh, "-F", str(folder / "client.conf"), "-tt", *forwards, link.host, KEEP_OPEN]
     child = await fleet.start(f"{name}-ssh", client)
     try:
-        await wait_body(web, BODY)
+        await wait_body(doors.web, BODY)
     except BenchmarkError:
         child.check_alive()
         raise

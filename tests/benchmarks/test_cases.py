@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.cases import (
+    BESIDE_CASES,
     CARRIER_CASES,
     CARRIERS,
     HTTP_ONLY,
     LOADS,
     MORE_PEERS,
     PEERS,
+    RIVALS,
+    SESSION_CASES,
     SPINE_CASES,
     Measurement,
     Settings,
@@ -27,14 +30,22 @@ BY_NAME = {case.name: case for case in SPINE_CASES}
 
 
 def test_cases_are_those_that_the_readme_promises() -> None:
-    link = ["rps_1", "rps_32", "rps_128", "new_conns", "bulk"]
-    broker = ["broker_rps_32", "broker_rps_128", "broker_new_conns", "broker_bulk"]
-    assert list(BY_NAME) == [*link, *broker, "pass_rps_32", "pass_bulk"]
+    requests = ["rps_1", "rps_8", "rps_32", "rps_128", "rps_1024", "new_conns", "echo"]
+    bulk = ["bulk", "bulk_back", "bulk_both", "bulk_16", "wss_bulk"]
+    broker = ["rps_32", "rps_128", "rps_1024", "new_conns", "echo", "bulk", "bulk_back", "bulk_16"]
+    through = [f"broker_{load}" for load in broker]
+    assert list(BY_NAME) == [*requests, *bulk, *through, "pass_rps_32", "pass_bulk"]
 
 
 def test_route_of_ours_depends_on_the_case() -> None:
-    routes = [BY_NAME[name].routes["ours"] for name in ("bulk", "broker_bulk")]
-    assert routes == ["link", "broker"]
+    routes = [BY_NAME[name].routes["ours"] for name in ("bulk", "broker_bulk", "wss_bulk")]
+    assert routes == ["link", "broker", "wss"]
+
+
+def test_broker_cases_are_compared_with_our_two_processes_first() -> None:
+    broker = [case for name, case in BY_NAME.items() if name.startswith("broker_")]
+    assert all(case.ratios[0] == ("ours", "link") for case in broker)
+    assert all(case.routes["link"] == "link" for case in broker)
 
 
 def test_route_of_a_peer_is_the_peer() -> None:
@@ -45,6 +56,11 @@ def test_pass_case_is_not_compared_with_yamux() -> None:
     assert subjects_of(BY_NAME["pass_bulk"], SUBJECTS) == ["ours", "direct", "haproxy"]
 
 
+def test_minor_axes_are_measured_for_the_rivals_only() -> None:
+    for name in ("rps_8", "rps_1024", "echo", "bulk_back", "bulk_both", "bulk_16"):
+        assert list(BY_NAME[name].routes) == ["ours", *RIVALS]
+
+
 def test_pass_case_is_compared_with_every_peer_of_one_hop() -> None:
     peers = subjects_of(BY_NAME["pass_bulk"], MORE_PEERS)
     assert peers == ["nginx_stream", "trio"]
@@ -52,15 +68,17 @@ def test_pass_case_is_compared_with_every_peer_of_one_hop() -> None:
 
 def test_peer_that_carries_requests_only_is_left_out_of_bulk_cases() -> None:
     with_it = [case.name for case in SPINE_CASES if set(HTTP_ONLY) & set(case.routes)]
-    assert with_it == [name for name in BY_NAME if "bulk" not in name and "pass" not in name]
+    assert with_it == ["rps_32", "new_conns"]
 
 
 def test_known_subjects_of_the_spine_begin_with_ours() -> None:
-    assert known_subjects(SPINE_CASES) == [*SUBJECTS, *MORE_PEERS]
+    known = known_subjects(SPINE_CASES)
+    assert known[: len(SUBJECTS)] == list(SUBJECTS)
+    assert set(known) == {*SUBJECTS, *MORE_PEERS, "link"}
 
 
 def test_plain_run_of_the_spine_leaves_the_extra_peers_out() -> None:
-    assert SCENARIOS[0].subjects == list(SUBJECTS)
+    assert SCENARIOS[0].subjects == [*SUBJECTS, "link"]
 
 
 def test_every_peer_with_processes_has_a_starter() -> None:
@@ -74,16 +92,51 @@ def test_carriers_are_measured_in_every_case_and_compared_with_tcp() -> None:
 
 def test_bulk_is_measured_in_both_directions_of_a_carrier() -> None:
     loads = [LOADS[case.load] for case in CARRIER_CASES]
-    assert [load.is_back for load in loads if load.kind == "bulk"] == [False, True]
+    assert [load.way for load in loads if load.kind == "bulk"] == ["there", "back"]
+
+
+def test_echo_is_measured_beside_every_number_of_streams_both_ways() -> None:
+    loads = [LOADS[case.load] for case in BESIDE_CASES]
+    assert [(load.way, load.connections) for load in loads] == [
+        (way, count) for way in ("there", "back") for count in (1, 10, 100)
+    ]
+    assert {load.unit for load in loads} == {"µs"}
+
+
+def test_echo_beside_bulk_is_measured_for_ours_with_and_without_a_broker() -> None:
+    routes = BESIDE_CASES[0].routes
+    assert (routes["ours"], routes["ours_broker"]) == ("link", "broker")
+
+
+def test_echo_beside_bulk_of_the_bare_machine_is_no_rival() -> None:
+    assert "direct" in BESIDE_CASES[0].routes
+    assert "direct" not in {peer for _, peer in BESIDE_CASES[0].ratios}
+
+
+def test_sessions_are_compared_with_one_session() -> None:
+    ratios = {case.ratios for case in SESSION_CASES}
+    assert ratios == {(("sessions_10", "sessions_1"), ("sessions_100", "sessions_1"))}
 
 
 def test_cases_named_without_names_are_all() -> None:
     assert SCENARIOS[0].cases_named([]) == list(SPINE_CASES)
 
 
+def test_quick_run_takes_the_main_cases() -> None:
+    names = [case.name for case in SCENARIOS[0].cases_named([], is_quick=True)]
+    assert {"rps_32", "bulk", "broker_rps_32"} <= set(names)
+    assert not {"rps_1024", "bulk_both"} & set(names)
+
+
+def test_quick_run_takes_any_case_that_is_named() -> None:
+    names = [case.name for case in SCENARIOS[0].cases_named(["bulk_both"], is_quick=True)]
+    assert names == ["bulk_both"]
+
+
 def test_needed_measurements_take_a_shared_peer_once() -> None:
     cases = [BY_NAME["rps_32"], BY_NAME["broker_rps_32"]]
-    routes = [m.route for m in needed_measurements(cases, ["ours", "haproxy"])["rps_32"]]
+    subjects = ["ours", "link", "haproxy"]
+    routes = [m.route for m in needed_measurements(cases, subjects)["rps_32"]]
     assert routes == ["link", "haproxy", "broker"]
 
 
@@ -107,10 +160,12 @@ def test_round_order_of_every_round_holds_every_measurement() -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_quick_run_measures_for_less_than_its_promise(scenario: Scenario) -> None:
-    needed = needed_measurements(scenario.cases, scenario.subjects)
+    cases = scenario.cases_named([], is_quick=True)
+    needed = needed_measurements(cases, scenario.subjects)
     settings = Settings.quick()
     once = sum(len(group) * settings.seconds_of(LOADS[name]) for name, group in needed.items())
-    assert settings.rounds * once <= 60  # of 100 s: the rest is starting, warming up, checking
+    promised = 60 if any(case.is_main for case in cases) else 100
+    assert settings.rounds * once <= promised  # the rest is starting, warming up, checking
 
 
 def test_rounds_of_the_command_line_win() -> None:

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from benchmarks.cases import LOADS
-from benchmarks.load import Sample, parse_iperf3, parse_wrk, with_cpu
+from benchmarks.load import Sample, parse_iperf3, parse_mixed, parse_wrk, with_cpu
 from benchmarks.processes import BenchmarkError
 
 
 def wrk_output(**changed: int) -> str:
-    counts = {"requests": 5000, "micros": 2_000_000, "p50_us": 90, "p99_us": 400}
+    counts = {"requests": 5000, "micros": 2_000_000, "p50_us": 90, "p99_us": 400, "p999_us": 900}
     counts |= {"status": 0, "socket": 0, "timeouts": 0} | changed
     return f"Running 2s test @ http://127.0.0.1:1/\n{json.dumps(counts)}\n"
 
@@ -29,7 +29,8 @@ def test_wrk_rate_is_requests_over_the_time_taken() -> None:
 
 
 def test_wrk_latencies_are_kept_as_extras() -> None:
-    assert parse_wrk(wrk_output()).extras == {"p50_us": 90, "p99_us": 400, "errors": 0}
+    latencies = {"p50_us": 90, "p99_us": 400, "p999_us": 900}
+    assert parse_wrk(wrk_output()).extras == {**latencies, "errors": 0}
 
 
 def test_wrk_error_status_fails_the_measurement() -> None:
@@ -65,6 +66,58 @@ def test_iperf3_retransmissions_are_kept_as_an_extra() -> None:
     assert parse_iperf3(iperf3_output(8e9)).extras == {"retransmits": 3}
 
 
+def both_ways(there: float, back: float) -> str:
+    end = json.loads(iperf3_output(there))["end"]
+    end["sum_sent_bidir_reverse"] = {"retransmits": 2}
+    end["sum_received_bidir_reverse"] = {"bits_per_second": back}
+    return json.dumps({"end": end})
+
+
+def test_iperf3_figure_of_both_ways_is_their_sum() -> None:
+    sample = parse_iperf3(both_ways(8e9, 2e9))
+    assert sample.value == 10.0
+    assert sample.extras == {"retransmits": 5, "there_gbit_s": 8, "back_gbit_s": 2}
+
+
+def test_iperf3_one_way_of_both_that_stands_still_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="received nothing"):
+        parse_iperf3(both_ways(8e9, 0))
+
+
+def mixed_output(**changed: int) -> str:
+    found = {"pings": 1000, "unanswered": 0, "micros": 2_000_000, "p50_us": 90, "p99_us": 400}
+    found |= {"p999_us": 900, "bulk_bytes": 0, "bulk_micros": 0} | changed
+    return json.dumps(found)
+
+
+def test_echo_alone_is_a_rate() -> None:
+    sample = parse_mixed(mixed_output())
+    assert sample.value == 500
+    assert sample.extras == {"p50_us": 90, "p99_us": 400, "p999_us": 900}
+
+
+def test_echo_beside_bulk_is_its_latency() -> None:
+    sample = parse_mixed(mixed_output(unanswered=3, bulk_bytes=10**9, bulk_micros=2_000_000))
+    assert sample.value == 400
+    assert (sample.extras["bulk_gbit_s"], sample.extras["unanswered"]) == (4.0, 3)
+
+
+def test_echo_without_an_answer_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="not one ping"):
+        parse_mixed(mixed_output(unanswered=1000))
+
+
+def test_echo_beside_bulk_that_stands_still_fails_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="stood still"):
+        parse_mixed(mixed_output(bulk_micros=2_000_000))
+
+
+@pytest.mark.parametrize("output", ["", "[]", "{}", "not JSON"])
+def test_echo_strange_output_raises_the_one_error(output: str) -> None:
+    with pytest.raises(BenchmarkError):
+        parse_mixed(output)
+
+
 def test_iperf3_own_error_is_passed_on() -> None:
     with pytest.raises(BenchmarkError, match="server is busy"):
         parse_iperf3(json.dumps({"error": "the server is busy"}))
@@ -89,3 +142,8 @@ def test_cost_of_a_request_is_in_microseconds() -> None:
 def test_cost_of_bulk_is_in_seconds_a_gigabyte() -> None:
     sample = with_cpu(Sample(8, {}), LOADS["bulk"], 2, 1.0)
     assert sample.extras == {"cpu_s_per_gb": 0.5}
+
+
+def test_cost_of_some_processes_has_their_name() -> None:
+    sample = with_cpu(Sample(10_000, {}), LOADS["rps_32"], 2, 1.0, "broker_")
+    assert sample.extras == {"broker_cpu_us": 50}

@@ -6,9 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import mux
+from benchmarks.load import Address
+from benchmarks.peers import Route, mux, pick_doors
 from benchmarks.peers.one_hop import stream_module
 from benchmarks.processes import BenchmarkError
+
+
+def test_route_has_the_doors_that_are_needed() -> None:
+    route = Route(Address("a", 1), None, Address("b", 2))
+    assert list(route.doors) == ["web", "mixed"]
+
+
+def test_relay_has_the_doors_of_its_targets_elsewhere() -> None:
+    targets = Route(Address("127.0.0.1", 1), Address("127.0.0.1", 2))
+    doors = pick_doors(targets)
+    assert list(doors.doors) == ["web", "bulk"]
+    assert not {*doors.doors.values()} & {*targets.doors.values()}
 
 
 def test_stream_module_of_debian_lies_in_the_folder_of_modules() -> None:

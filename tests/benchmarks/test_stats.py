@@ -6,7 +6,15 @@ import pytest
 
 from benchmarks.cases import CARRIER_CASES, SPINE_CASES
 from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.stats import Summary, Target, Verdict, ratios_of, summarise, verdicts_of
+from benchmarks.stats import (
+    Summary,
+    Target,
+    Verdict,
+    ratios_of,
+    reached_of,
+    summarise,
+    verdicts_of,
+)
 
 BULK = [case for case in SPINE_CASES if case.name == "bulk"]
 
@@ -70,11 +78,62 @@ def test_verdict_without_a_figure_is_neither_met_nor_missed() -> None:
 
 def test_verdicts_cover_only_the_cases_that_were_run() -> None:
     cases = [case for case in SPINE_CASES if case.name == "pass_rps_32"]
-    verdicts = verdicts_of({"pass_rps_32": {"ours/haproxy": 0.8}}, SCENARIOS[0].targets, cases)
+    results = {"pass_rps_32": {"ours": summary(8), "haproxy": summary(10)}}
+    verdicts = verdicts_of(results, SCENARIOS[0].targets, cases)
     assert [(v.target.peer, v.reached) for v in verdicts] == [("haproxy", 0.8)]
 
 
+def latencies(p99_us: float) -> Summary:
+    return Summary("requests/s", (1000,), (("p99_us", p99_us),))
+
+
+def test_target_of_a_latency_is_about_that_extra() -> None:
+    target = Target("bulk", "yamux", 0.5, metric="p99_us", is_at_most=True)
+    results = {"bulk": {"ours": latencies(200), "yamux": latencies(800)}}
+    assert (reached_of(results, target), target.name) == (0.25, "p99_us ours/yamux")
+
+
+def test_target_without_its_extra_is_not_measured() -> None:
+    target = Target("bulk", "yamux", 0.5, metric="p99_us")
+    assert reached_of({"bulk": {"ours": latencies(200), "yamux": summary(1)}}, target) is None
+
+
+@pytest.mark.parametrize(("is_at_most", "reached"), [(True, 2.0), (False, 0.5)])
+def test_best_of_several_peers_depends_on_the_direction(is_at_most: bool, reached: float) -> None:
+    target = Target("bulk", "yamux", 1.0, is_at_most=is_at_most, rivals=("smux",))
+    results = {"bulk": {"ours": summary(4), "yamux": summary(8), "smux": summary(2)}}
+    assert reached_of(results, target) == reached
+
+
+def test_best_of_several_peers_needs_them_all() -> None:
+    target = Target("bulk", "yamux", 1.0, rivals=("smux",))
+    assert reached_of({"bulk": {"ours": summary(4), "yamux": summary(8)}}, target) is None
+
+
+def test_target_may_take_the_peer_from_another_case() -> None:
+    target = Target("bulk", "ours", 1.1, base_case="bulk_16")
+    results = {"bulk": {"ours": summary(6)}, "bulk_16": {"ours": summary(4)}}
+    assert (reached_of(results, target), target.name) == (1.5, "ours/ours in bulk_16")
+
+
+def test_verdict_of_at_most_is_met_at_exactly_the_target() -> None:
+    assert Verdict(Target("bulk", "yamux", 0.5, is_at_most=True), 0.5).met is True
+
+
+def test_verdict_of_at_most_tells_by_how_much_it_is_over() -> None:
+    verdict = Verdict(Target("bulk", "yamux", 0.5, is_at_most=True), 0.75)
+    assert (verdict.met, verdict.shortfall) == (False, 0.5)
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
-def test_targets_name_ratios_that_are_measured(scenario: Scenario) -> None:
-    ratios = {case.name: case.ratios for case in scenario.cases}
-    assert all((t.subject, t.peer) in ratios[t.case] for t in scenario.targets)
+def test_targets_name_subjects_that_are_measured(scenario: Scenario) -> None:
+    measured = {case.name: case.routes for case in scenario.cases}
+    for target in scenario.targets:
+        assert target.subject in measured[target.case]
+        assert measured[target.base_case or target.case].keys() >= set(target.peers)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_no_target_is_listed_twice(scenario: Scenario) -> None:
+    names = [(target.case, target.name) for target in scenario.targets]
+    assert len(set(names)) == len(names)
