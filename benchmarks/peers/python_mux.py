@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route
+from benchmarks.peers import BODY, HOST, Route, route_of
 from benchmarks.processes import BenchmarkError, Fleet, pick_ports
 
 __all__ = [
@@ -91,12 +91,12 @@ def require_libp2p(folder: Path) -> str:
 
 async def _start(fleet: Fleet, library: str, python: str, targets: Route) -> Route:
     command = [python, str(HERE / f"{library}_relay.py")]
-    web = await _start_pair(fleet, command, f"{library}-web", targets.web)
-    bulk = None
-    if targets.bulk is not None:
-        bulk = await _start_pair(fleet, command, f"{library}-bulk", targets.bulk)
-    await wait_body(web, BODY)
-    return Route(web, bulk)
+    doors = {
+        name: await _start_pair(fleet, command, f"{library}-{name}", target)
+        for name, target in targets.doors.items()
+    }
+    await wait_body(doors["web"], BODY)
+    return route_of(doors)
 
 
 async def _start_pair(fleet: Fleet, command: list[str], name: str, target: Address) -> Address:
