@@ -35,10 +35,10 @@ ORDER: Final[Sequence[str]] = ("spine", "beside", "sessions", "carriers", "paths
 """The main one first; a scenario that is not named here comes after these."""
 
 SECONDS: Final = {
-    "spine": 900,
-    "beside": 420,
-    "sessions": 240,
-    "carriers": 420,
+    "spine": 1500,
+    "beside": 840,
+    "sessions": 120,
+    "carriers": 330,
     "paths": 480,
     "resume": 240,
     "idle": 780,

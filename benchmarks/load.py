@@ -9,7 +9,7 @@ another way fails instead of being reported.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +84,25 @@ async def measure(
 
     Cancellation: atomic. The load generator is ended first.
     """
-    timeout_seconds = seconds + SPARE_SECONDS
+    parse: Callable[[str], Sample]
     if load.kind is Kind.BULK:
-        command = _iperf3_command(load, address, seconds)
-        return parse_iperf3(await run_tool(command, timeout_seconds=timeout_seconds))
-    if load.kind is Kind.ECHO:
+        command, parse = _iperf3_command(load, address, seconds), parse_iperf3
+    elif load.kind is Kind.ECHO:
         command = [str(program_in(folder)), "client", str(address), str(target or address)]
         command += [str(load.connections), load.way.value, str(seconds)]
-        return parse_mixed(await run_tool(command, timeout_seconds=timeout_seconds))
+        parse = parse_mixed
+    else:
+        command, parse = _wrk_command(load, address, seconds, folder), parse_wrk
+    return parse(await run_tool(command, timeout_seconds=seconds + SPARE_SECONDS))
+
+
+def _iperf3_command(load: Load, address: Address, seconds: int) -> list[str]:
+    command = ["iperf3", "-c", address.host, "-p", str(address.port), "-t", str(seconds), "-J"]
+    command += {Way.THERE: [], Way.BACK: ["-R"], Way.BOTH: ["--bidir"]}[load.way]
+    return command + (["-P", str(load.connections)] if load.connections > 1 else [])
+
+
+def _wrk_command(load: Load, address: Address, seconds: int, folder: Path) -> list[str]:
     script = folder / "report.lua"
     if not script.exists():
         script.write_text(WRK_SCRIPT)
@@ -99,14 +110,7 @@ async def measure(
     command += ["-s", str(script)]
     if load.kind is Kind.CONNECTIONS:
         command += ["-H", "Connection: close"]
-    command.append(f"http://{address}/")
-    return parse_wrk(await run_tool(command, timeout_seconds=timeout_seconds))
-
-
-def _iperf3_command(load: Load, address: Address, seconds: int) -> list[str]:
-    command = ["iperf3", "-c", address.host, "-p", str(address.port), "-t", str(seconds), "-J"]
-    command += {Way.THERE: [], Way.BACK: ["-R"], Way.BOTH: ["--bidir"]}[load.way]
-    return command + (["-P", str(load.connections)] if load.connections > 1 else [])
+    return [*command, f"http://{address}/"]
 
 
 def parse_wrk(output: str) -> Sample:

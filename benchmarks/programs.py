@@ -129,10 +129,7 @@ async def start_route(
     broker = await _start_broker(fleet, route, credentials) if route == "broker" else None
     link = await _start_devbox(fleet, route, credentials, target, broker)
     sidecar = await _start_sidecar(fleet, route, credentials, target, decoy, broker or link)
-    doors = _ready_field(sidecar, "listeners")
-    if not isinstance(doors, dict):
-        raise BenchmarkError(f"{sidecar.name}: no listeners in its ready line")
-    made = route_of({name: _address(text) for name, text in doors.items()})
+    made = _doors_of(sidecar)
     try:
         await wait_body(made.web, BODY)
     except BenchmarkError as error:
@@ -157,9 +154,7 @@ async def start_crowd(fleet: Fleet, count: int, credentials: Credentials, target
         child = await fleet.start(
             f"{side}-{count}", command, is_ready=_is_ready, environment={"PYTHONPATH": str(ROOT)}
         )
-    doors = _ready_field(child, "listeners")
-    assert isinstance(doors, dict), "the entry tells where it listens"
-    made = route_of({name: _address(text) for name, text in doors.items()})
+    made = _doors_of(child)
     await wait_body(made.web, BODY)
     return made
 
@@ -225,6 +220,13 @@ def _is_ready(line: str) -> bool:
 def _ready_field(child: Child, name: str) -> object:
     message: dict[str, object] = json.loads(child.ready_line)
     return message.get(name)
+
+
+def _doors_of(child: Child) -> Route:
+    listeners = _ready_field(child, "listeners")
+    if not isinstance(listeners, dict):
+        raise BenchmarkError(f"{child.name}: no listeners in its ready line {child.ready_line!r}")
+    return route_of({name: _address(text) for name, text in listeners.items()})
 
 
 def _first_link(child: Child) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.load import Address, wait_body
-from benchmarks.peers import BODY, HOST, Route
+from benchmarks.peers import BODY, HOST, Route, route_of
 from benchmarks.processes import BenchmarkError, Fleet, pick_ports
 
-__all__ = ["TwoHops", "doors_of", "pick_two_hops", "start_two_hops", "write_settings"]
+__all__ = ["TwoHops", "pick_two_hops", "start_two_hops", "write_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,8 @@ class TwoHops:
 
     @property
     def route(self) -> Route:
-        """The doors as the runner wants them: None stands for one that this peer has not."""
-        doors: dict[str, Any] = {field.name: self.doors.get(field.name) for field in fields(Route)}
-        return Route(**doors)
-
-
-def doors_of(route: Route) -> dict[str, Address]:
-    """Return the doors that a route has, by name."""
-    doors = {field.name: getattr(route, field.name) for field in fields(route)}
-    return {name: address for name, address in doors.items() if address is not None}
+        """The doors as the runner wants them."""
+        return route_of(self.doors)
 
 
 def pick_two_hops(targets: Route) -> TwoHops:
@@ -51,7 +43,7 @@ def pick_two_hops(targets: Route) -> TwoHops:
     Raises:
         BenchmarkError: no ports are free.
     """
-    behind = doors_of(targets)
+    behind = targets.doors
     link, *listeners = (Address(HOST, port) for port in pick_ports(1 + len(behind)))
     return TwoHops(link, dict(zip(behind, listeners, strict=True)), behind)
 

@@ -21,7 +21,7 @@ from benchmarks.peers import (
     websocat,
 )
 from benchmarks.peers.starters import STARTERS
-from benchmarks.peers.two_hops import TwoHops, doors_of, pick_two_hops
+from benchmarks.peers.two_hops import TwoHops, pick_two_hops
 from benchmarks.processes import BenchmarkError, open_fleet
 
 WEB, BULK = Address(HOST, 1), Address(HOST, 2)
@@ -44,10 +44,6 @@ def rules_of(settings: dict[str, Any]) -> list[tuple[Any, ...]]:
     """Return where V2Ray's rules send what."""
     rules = settings["routing"]["rules"]
     return [(rule["inboundTag"], rule.get("domain"), rule["outboundTag"]) for rule in rules]
-
-
-def test_doors_of_a_route_leave_out_what_it_has_not() -> None:
-    assert doors_of(Route(WEB, None)) == {"web": WEB}
 
 
 def test_two_hops_have_a_door_in_front_of_every_target() -> None:
