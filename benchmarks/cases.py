@@ -63,14 +63,14 @@ OURS_BROKER: Final = "ours_broker"
 """Our three processes, where they stand beside our two as a subject of their own."""
 PEERS: Final = ("direct", "haproxy", "yamux")
 MORE_PEERS: Final = (
-    *("nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
+    *("haproxy_256k", "nginx_stream", "trio", "smux", "openssh_l", "openssh_r"),
     *("envoy", "v2ray", "singbox", "websocat", "haproxy_rhttp"),
     *("snitun", "asyncssh", "libp2p"),
 )
 """Peers that are measured only where they are asked for, so that a plain run stays short."""
 HTTP_ONLY: Final = ("haproxy_rhttp",)
 """Peers that carry requests and no other bytes."""
-ONE_HOP: Final = ("direct", "haproxy", "nginx_stream", "trio")
+ONE_HOP: Final = ("direct", "haproxy", "haproxy_256k", "nginx_stream", "trio")
 """What our program is compared with where it is one hop itself."""
 ALL_PEERS: Final = (*PEERS, *MORE_PEERS)
 RIVALS: Final = (*PEERS, "smux")

@@ -41,6 +41,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "direct": Need(("nginx", "wrk", "iperf3")),
     "yamux": Need(("go", "yamux")),
     "smux": Need(("go", "smux")),
+    "haproxy_256k": Need(("haproxy",)),
     "nginx_stream": Need(("nginx",)),
     "openssh_l": Need(("openssh",)),
     "openssh_r": Need(("openssh",)),

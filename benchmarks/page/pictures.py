@@ -28,6 +28,7 @@ TOP: Final = 70
 LINE_COLOURS: Final = (
     *("haproxy", "yamux", "smux", "openssh_r", "openssh_l", "nginx_stream", "trio", "direct"),
     *("envoy", "v2ray", "singbox", "snitun", "asyncssh", "libp2p", "websocat", "haproxy_rhttp"),
+    "haproxy_256k",
 )
 """Subjects in the order of their colours, so that each has the same one in every plot."""
 

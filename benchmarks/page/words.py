@@ -24,6 +24,7 @@ LABELS: Final = {
     "ours_wss": "ours, wss",
     "link": "ours, no broker",
     "haproxy": "HAProxy",
+    "haproxy_256k": "HAProxy 256 KiB",
     "haproxy_rhttp": "HAProxy rhttp",
     "nginx_stream": "nginx stream",
     "trio": "Trio relay",

@@ -9,7 +9,12 @@ from benchmarks.peers import Route
 from benchmarks.peers.envoy import start_envoy
 from benchmarks.peers.haproxy_rhttp import start_haproxy_rhttp
 from benchmarks.peers.mux import start_smux, start_yamux
-from benchmarks.peers.one_hop import start_haproxy, start_nginx_stream, start_trio
+from benchmarks.peers.one_hop import (
+    start_haproxy,
+    start_haproxy_256k,
+    start_nginx_stream,
+    start_trio,
+)
 from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
 from benchmarks.peers.python_mux import start_asyncssh, start_libp2p, start_snitun
 from benchmarks.peers.singbox import start_singbox
@@ -21,6 +26,7 @@ __all__ = ["STARTERS"]
 
 STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "haproxy": start_haproxy,
+    "haproxy_256k": start_haproxy_256k,
     "yamux": start_yamux,
     "nginx_stream": start_nginx_stream,
     "trio": start_trio,
