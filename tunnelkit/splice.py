@@ -137,9 +137,11 @@ class PipeEnd:
 
     def _end_of_file(self) -> None:
         self._read_over = True
-        self._want(readable=False)
         self.other.finish()
-        self._close_if_over()
+        if self._write_over:
+            self._close_if_over()
+        else:
+            self._want(readable=False)
 
     def _broken(self, why: str) -> None:
         """The pipe is gone: both directions end with bytes missing."""
@@ -165,11 +167,13 @@ class PipeEnd:
         return taken
 
     def finish(self) -> None:
-        if not self._write_over and not self._is_over:
-            self._write_over = True
-            if not self._read_over:
-                self.pipe.send_eof()
-            self._close_if_over()
+        if self._write_over or self._is_over:
+            return
+        self._write_over = True
+        if self._read_over:
+            self._finish_over()
+        else:
+            self.pipe.send_eof()
 
     def abort(self, code: int, text: str) -> None:
         """The peer's bytes stop with some missing: a pipe can only say so by a reset of both."""

@@ -264,7 +264,7 @@ def matches(pattern: str, text: str) -> bool:
 
 
 def _any_matches(patterns: tuple[str, ...], text: str) -> bool:
-    return any(matches(pattern, text) for pattern in patterns)
+    return "*" in patterns or any(matches(pattern, text) for pattern in patterns)
 
 
 def _split(token: str | bytes) -> tuple[str, Header, bytes]:

@@ -287,15 +287,19 @@ def _encode_text(name: str, value: Value) -> bytes:
 def _encode_entries(name: str, value: Value) -> bytes:
     if not isinstance(value, tuple):
         raise LocalProtocolError(f"field {name} takes (key, bytes) entries")
-    size = sum(_ENTRY.size + len(item) for _key, item in value)
-    if size > limits.MAX_METADATA_BYTES or len(value) > limits.MAX_METADATA_ENTRIES:
-        raise LocalProtocolError(
-            f"metadata takes at most {limits.MAX_METADATA_ENTRIES} entries "
-            f"and {limits.MAX_METADATA_BYTES} bytes"
-        )
-    if any(not 0 <= key < 256 for key, _item in value):
-        raise LocalProtocolError(f"field {name} takes keys that fit u8")
-    return b"".join(_ENTRY.pack(key, len(item)) + item for key, item in value)
+    parts: list[bytes] = []
+    size = 0
+    for key, item in value:
+        if not 0 <= key < 256:
+            raise LocalProtocolError(f"field {name} takes keys that fit u8")
+        size += _ENTRY.size + len(item)
+        if size > limits.MAX_METADATA_BYTES or len(parts) >= 2 * limits.MAX_METADATA_ENTRIES:
+            raise LocalProtocolError(
+                f"metadata takes at most {limits.MAX_METADATA_ENTRIES} entries "
+                f"and {limits.MAX_METADATA_BYTES} bytes"
+            )
+        parts += (_ENTRY.pack(key, len(item)), item)
+    return b"".join(parts)
 
 
 def _encode_bytes(name: str, value: Value) -> bytes:

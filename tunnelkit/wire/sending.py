@@ -34,6 +34,7 @@ __all__ = ["Outlet", "Sender"]
 _PACK: Final = HEADER.pack
 _DATA: Final = int(FrameType.DATA)
 _ATTACHED: Final = Attachment.ATTACHED  # looked up once: a member of an enum costs two look-ups
+_ENDED: Final = Attachment.ENDED
 _OPTIONAL: Final = int(min(SEQUENCED_FRAMES & OPTIONAL_FRAMES))
 """From this type on, a peer may not know a sequenced frame."""
 
@@ -332,7 +333,7 @@ class Sender:
 
     def send_control(self, frame_type: int, stream_id: int, payload: bytes = b"") -> None:
         """Send a sequenced control frame now, or as soon as it can go."""
-        if self.attachment is Attachment.ENDED or self._is_closing:
+        if self.attachment is _ENDED or self._is_closing:
             return
         # Nothing may follow a session-close: the peer would not acknowledge it.
         self._is_closing = frame_type == FrameType.SESSION_CLOSE
@@ -381,7 +382,7 @@ class Sender:
         return (
             self.outlet is not None
             and self.outlet.is_clear
-            and self.attachment is Attachment.ATTACHED
+            and self.attachment is _ATTACHED
             and not self._replay_next
             and self.unacknowledged < self._cap + limits.CONTROL_RESERVE_BYTES
             and (self.is_established or frame_type == FrameType.SESSION_OPEN)
