@@ -9,7 +9,7 @@ another way fails instead of being reported.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,13 +71,20 @@ class Sample:
 
 
 async def measure(
-    load: Load, address: Address, seconds: int, folder: Path, *, target: Address | None = None
+    load: Load,
+    address: Address,
+    seconds: int,
+    folder: Path,
+    *,
+    target: Address | None = None,
+    within: Sequence[str] = (),
 ) -> Sample:
     """Press on `address` for `seconds` and return what arrived.
 
     Args:
         folder: of the run, where files may be left.
         target: of an echo beside bulk streams, what is asked how many bytes have arrived.
+        within: what stands before the command, to run it in a namespace.
 
     Raises:
         BenchmarkError: the load generator failed, was stuck, or was answered by errors.
@@ -93,7 +100,7 @@ async def measure(
         parse = parse_mixed
     else:
         command, parse = _wrk_command(load, address, seconds, folder), parse_wrk
-    return parse(await run_tool(command, timeout_seconds=seconds + SPARE_SECONDS))
+    return parse(await run_tool([*within, *command], timeout_seconds=seconds + SPARE_SECONDS))
 
 
 def _iperf3_command(load: Load, address: Address, seconds: int) -> list[str]:

@@ -29,11 +29,16 @@ from benchmarks.processes import BenchmarkError, Child, Fleet, run_tool
 
 __all__ = [
     "BROKER",
+    "DEVBOX",
     "PROGRAMS",
+    "SIDECAR",
     "Credentials",
+    "first_link",
+    "listener_of",
     "make_credentials",
     "missing_programs",
     "start_crowd",
+    "start_program",
     "start_route",
 ]
 
@@ -161,7 +166,7 @@ async def start_crowd(fleet: Fleet, count: int, credentials: Credentials, target
 
 async def _start_broker(fleet: Fleet, route: str, credentials: Credentials) -> str:
     flags = ["--listen", "tcp://127.0.0.1:0", "--keys", str(credentials.ring)]
-    return _first_link(await _start(fleet, "broker", f"{BROKER}-{route}", flags))
+    return first_link(await start_program(fleet, "broker", f"{BROKER}-{route}", flags))
 
 
 async def _start_devbox(
@@ -171,8 +176,8 @@ async def _start_devbox(
     for name, address in target.doors.items():
         flags += ["--target", f"{name}={address}"]
     flags += ["--link", broker] if broker else _listen_flags(route, credentials)
-    child = await _start(fleet, "devbox_proxy", f"devbox-{route}", flags)
-    link = broker or _first_link(child)
+    child = await start_program(fleet, "devbox_proxy", f"devbox-{route}", flags)
+    link = broker or first_link(child)
     if route in CARRIERS and not link.startswith(f"{route}://"):
         raise BenchmarkError(f"{child.name} listens on {link}, which is not {route}")
     return link
@@ -200,11 +205,23 @@ async def _start_sidecar(
         flags += ["--port", f"{name}={HOST}:0,{local[name]}"]
         if route != "pass":
             flags += ["--intercept", f"{name}={DEVBOX}"]
-    return await _start(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
+    return await start_program(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
 
 
-async def _start(fleet: Fleet, program: str, name: str, flags: Sequence[str]) -> Child:
-    command = [sys.executable, str(ROOT / "examples" / f"{program}.py"), *flags]
+async def start_program(
+    fleet: Fleet, program: str, name: str, flags: Sequence[str], within: Sequence[str] = ()
+) -> Child:
+    """Start one of PROGRAMS and wait for its ready line.
+
+    Args:
+        within: what stands before the command, to run it in a namespace.
+
+    Raises:
+        BenchmarkError: it did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    command = [*within, sys.executable, str(ROOT / "examples" / f"{program}.py"), *flags]
     environment = {"PYTHONPATH": str(ROOT)}
     return await fleet.start(name, command, is_ready=_is_ready, environment=environment)
 
@@ -223,17 +240,38 @@ def _ready_field(child: Child, name: str) -> object:
 
 
 def _doors_of(child: Child) -> Route:
-    listeners = _ready_field(child, "listeners")
-    if not isinstance(listeners, dict):
-        raise BenchmarkError(f"{child.name}: no listeners in its ready line {child.ready_line!r}")
-    return route_of({name: _address(text) for name, text in listeners.items()})
+    return route_of(_listeners_of(child))
 
 
-def _first_link(child: Child) -> str:
+def first_link(child: Child) -> str:
+    """Return the first address at which a program accepts links.
+
+    Raises:
+        BenchmarkError: it told none.
+    """
     links = _ready_field(child, "links")
     if not isinstance(links, list) or not links:
         raise BenchmarkError(f"{child.name}: no links in its ready line {child.ready_line!r}")
     return str(links[0])
+
+
+def listener_of(child: Child, name: str) -> Address:
+    """Return where a program listens for clients, by the name of its port.
+
+    Raises:
+        BenchmarkError: it did not tell.
+    """
+    listeners = _listeners_of(child)
+    if name not in listeners:
+        raise BenchmarkError(f"{child.name}: no listener {name!r} in its ready line")
+    return listeners[name]
+
+
+def _listeners_of(child: Child) -> dict[str, Address]:
+    listeners = _ready_field(child, "listeners")
+    if not isinstance(listeners, dict):
+        raise BenchmarkError(f"{child.name}: no listeners in its ready line {child.ready_line!r}")
+    return {name: _address(text) for name, text in listeners.items()}
 
 
 def _address(text: object) -> Address:

@@ -28,7 +28,13 @@ from benchmarks.load import Address, wait_body
 from benchmarks.peers import BODY, HOST, Route, pick_doors, require_program
 from benchmarks.processes import BenchmarkError, Child, Fleet, pick_ports, run_tool
 
-__all__ = ["start_openssh_l", "start_openssh_r"]
+__all__ = [
+    "KEEP_OPEN",
+    "configure",
+    "make_keys",
+    "start_openssh_l",
+    "start_openssh_r",
+]
 
 PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
 """An empty folder that sshd insists on where root starts it."""
@@ -100,8 +106,8 @@ async def _start(fleet: Fleet, name: str, direction: str, targets: Route) -> Rou
     link = Address(HOST, pick_ports(1)[0])
     doors = pick_doors(targets)
     folder = fleet.folder / name
-    await _make_keys(folder)
-    _configure(folder, link)
+    await make_keys(folder)
+    configure(folder, link)
     # In the foreground, by its absolute path, because it executes itself for each connection.
     server = [sshd, "-D", "-e", "-f", str(folder / "server.conf")]
     await _wait_listening(await fleet.start(f"{name}-sshd", server), link)
@@ -118,7 +124,7 @@ async def _start(fleet: Fleet, name: str, direction: str, targets: Route) -> Rou
     return doors
 
 
-async def _make_keys(folder: Path) -> None:
+async def make_keys(folder: Path) -> None:
     """Make a pair of keys for the host and one for the user, in a folder for us alone."""
     await trio.Path(folder).mkdir(mode=0o700)
     for name in ("host_key", "user_key"):
@@ -126,7 +132,7 @@ async def _make_keys(folder: Path) -> None:
         await run_tool(make, timeout_seconds=30)
 
 
-def _configure(folder: Path, listen: Address) -> None:
+def configure(folder: Path, listen: Address) -> None:
     """Write the settings of both sides."""
     values = {"listen": listen, "folder": folder, "user": getpass.getuser(), "cipher": CIPHER}
     (folder / "server.conf").write_text(SERVER_CONFIGURATION.format(**values))
