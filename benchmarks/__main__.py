@@ -28,6 +28,7 @@ from benchmarks.guard.command import add_guard_command
 from benchmarks.idle.command import add_idle_command
 from benchmarks.listing import print_list
 from benchmarks.page.command import add_page_command
+from benchmarks.paths.command import add_paths_command
 from benchmarks.processes import BenchmarkError, open_fleet
 from benchmarks.progress import open_progress
 from benchmarks.records import RESULTS
@@ -107,6 +108,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         command.set_defaults(scenario=scenario)
         _add_flags(command, scenario)
     add_idle_command(commands, _list_of, _positive)
+    add_paths_command(commands, _list_of, _positive)
     add_guard_command(commands)
     add_compare_command(commands)
     add_page_command(commands)
