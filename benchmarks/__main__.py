@@ -33,6 +33,7 @@ from benchmarks.processes import BenchmarkError, open_fleet
 from benchmarks.progress import open_progress
 from benchmarks.records import RESULTS
 from benchmarks.report import print_report, write_json
+from benchmarks.resume.command import add_resume_command
 from benchmarks.runner import Log, Plan, report_of, run_plan
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stopping import watch_signals
@@ -109,6 +110,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
         _add_flags(command, scenario)
     add_idle_command(commands, _list_of, _positive)
     add_paths_command(commands, _list_of, _positive)
+    add_resume_command(commands, _list_of, _positive)
     add_guard_command(commands)
     add_compare_command(commands)
     add_page_command(commands)

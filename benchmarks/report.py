@@ -15,7 +15,15 @@ from benchmarks.cases import Case, known_subjects
 from benchmarks.scenarios import Scenario
 from benchmarks.stats import Results, Summary, Verdict, ratio_name, ratios_of, verdicts_of
 
-__all__ = ["Report", "format_figure", "format_verdict", "print_report", "to_json", "write_json"]
+__all__ = [
+    "Report",
+    "format_figure",
+    "format_milliseconds",
+    "format_verdict",
+    "print_report",
+    "to_json",
+    "write_json",
+]
 
 OTHERS_BESIDE = 4
 """How many subjects stand beside the first one in a table: more are wider than a terminal."""
@@ -93,6 +101,11 @@ def format_figure(value: float) -> str:
         thousands = value / 1000
         return f"{thousands:.0f} k" if thousands >= 100 else f"{thousands:.3g} k"
     return f"{value:.3g}"
+
+
+def format_milliseconds(value: float) -> str:
+    """Three significant digits in the unit that fits: 1_530 becomes "1.53 s"."""
+    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"
 
 
 def format_verdict(verdict: Verdict) -> str:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.paths.cases import SUBJECTS, Profile, Results, Row
-from benchmarks.report import format_figure
+from benchmarks.report import format_figure, format_milliseconds
 from benchmarks.stats import Summary
 
 __all__ = ["PathsReport", "late_share", "to_json"]
@@ -23,8 +23,8 @@ LATE_SHARE_TOLD: Final = 0.01
 
 _EXTRAS: Final[Mapping[str, Callable[[float], str]]] = {
     "share": lambda value: f"{value:.0%} of the link",
-    "p99_ms": lambda value: f"p99 {format_figure(value)} ms",
-    "p99_us": lambda value: f"p99 {format_figure(value / 1000)} ms",
+    "p99_ms": lambda value: f"p99 {format_milliseconds(value)}",
+    "p99_us": lambda value: f"p99 {format_milliseconds(value / 1000)}",
 }
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "make_keys",
     "start_openssh_l",
     "start_openssh_r",
+    "wait_listening",
 ]
 
 PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
@@ -110,7 +111,7 @@ async def _start(fleet: Fleet, name: str, direction: str, targets: Route) -> Rou
     configure(folder, link)
     # In the foreground, by its absolute path, because it executes itself for each connection.
     server = [sshd, "-D", "-e", "-f", str(folder / "server.conf")]
-    await _wait_listening(await fleet.start(f"{name}-sshd", server), link)
+    await wait_listening(await fleet.start(f"{name}-sshd", server), link)
     forwards: list[str] = []
     for door, target in zip(doors.doors.values(), targets.doors.values(), strict=True):
         forwards += [direction, f"{door}:{target}"]
@@ -125,7 +126,11 @@ async def _start(fleet: Fleet, name: str, direction: str, targets: Route) -> Rou
 
 
 async def make_keys(folder: Path) -> None:
-    """Make a pair of keys for the host and one for the user, in a folder for us alone."""
+    """Make a pair of keys for the host and one for the user, in a new folder for us alone.
+
+    Raises:
+        BenchmarkError: they cannot be made.
+    """
     await trio.Path(folder).mkdir(mode=0o700)
     for name in ("host_key", "user_key"):
         make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
@@ -133,7 +138,7 @@ async def make_keys(folder: Path) -> None:
 
 
 def configure(folder: Path, listen: Address) -> None:
-    """Write the settings of both sides."""
+    """Write the settings of both sides of a connection to *listen*."""
     values = {"listen": listen, "folder": folder, "user": getpass.getuser(), "cipher": CIPHER}
     (folder / "server.conf").write_text(SERVER_CONFIGURATION.format(**values))
     (folder / "client.conf").write_text(CLIENT_CONFIGURATION.format(**values))
@@ -141,7 +146,14 @@ def configure(folder: Path, listen: Address) -> None:
         PRIVILEGE_SEPARATION.mkdir(mode=0o755, exist_ok=True)
 
 
-async def _wait_listening(child: Child, address: Address) -> None:
+async def wait_listening(child: Child, address: Address) -> None:
+    """Wait until *child* accepts connections at an address.
+
+    Raises:
+        BenchmarkError: it does not within START_SECONDS, or has ended.
+
+    Cancellation: atomic.
+    """
     with trio.move_on_after(START_SECONDS):
         while True:
             child.check_alive()

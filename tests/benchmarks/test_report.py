@@ -9,7 +9,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks.machine import first_version
-from benchmarks.report import Report, format_figure, format_verdict, print_report, to_json
+from benchmarks.report import (
+    Report,
+    format_figure,
+    format_milliseconds,
+    format_verdict,
+    print_report,
+    to_json,
+)
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stats import Summary, Target, Verdict
 
@@ -46,6 +53,11 @@ def printed(what: Report) -> str:
 )
 def test_figure_has_three_digits(value: float, text: str) -> None:
     assert format_figure(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(1534.0, "1.53 s"), (0.8214, "0.821 ms")])
+def test_long_times_are_shown_in_seconds(value: float, text: str) -> None:
+    assert format_milliseconds(value) == text
 
 
 def test_verdict_met_says_so() -> None:
