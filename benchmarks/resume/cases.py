@@ -74,7 +74,7 @@ class Settings:
 
     @classmethod
     def quick(cls, rounds: int | None = None) -> Settings:
-        """A run that shows the order of magnitude, about a minute and a half."""
+        """A run that shows the order of magnitude, about two minutes."""
         return cls(rounds or 2, before_seconds=0.5, after_seconds=1.5)
 
 

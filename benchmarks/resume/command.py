@@ -33,7 +33,7 @@ def add_resume_command(
         help="how long bytes stop when a link, a broker or a path is lost, and whether all arrive",
     )
     parser.set_defaults(run=_main)
-    parser.add_argument("--quick", action="store_true", help="two rounds, in a minute and a half")
+    parser.add_argument("--quick", action="store_true", help="two rounds, in two minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     choices = (
         ("--only", "CASE", "cases", [case.name for case in CASES]),
