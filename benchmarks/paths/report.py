@@ -40,7 +40,7 @@ class PathsReport:
     relays: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     """By profile, what the relay counted in each direction."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """Subjects that were not measured on a path, with the reason."""
+    """Loads, or subjects on a path, that were not measured, with the reason."""
     failures: Sequence[str] = ()
 
     @property

@@ -41,6 +41,7 @@ from benchmarks.paths.cases import (
 from benchmarks.paths.network import check_machine, open_network
 from benchmarks.paths.report import PathsReport
 from benchmarks.paths.sides import STARTERS, Doors, Stage, start_targets
+from benchmarks.peers import find_program
 from benchmarks.processes import BenchmarkError, open_fleet, run_tool
 from benchmarks.stats import Summary, summarise
 
@@ -48,6 +49,8 @@ __all__ = ["PathsPlan", "run_paths"]
 
 KERNEL_SETTINGS: Final = ("tcp_congestion_control", "tcp_rmem", "tcp_wmem")
 """What decides how TCP fills a path; read inside, because a namespace has its own."""
+
+WEB_TOOLS: Final = ("wrk", "nginx")
 
 TAIL_SECONDS: Final = 0.2
 """How long a bulk stream runs on after what counts, so that the target's reports reach the end."""
@@ -103,10 +106,19 @@ class _Run:
         self.failures: list[str] = []
         self._plan = plan
         self._folder = folder
-        self._loads = loads_in_order(list(plan.rows))
+        self._loads = self._measurable(loads_in_order(list(plan.rows)))
         self._progress = progress
         total = len(plan.profiles) * plan.settings.rounds * len(self._loads) * len(plan.subjects)
         self._task = progress.add_task("paths", total=total)
+
+    def _measurable(self, loads: Sequence[Load]) -> list[Load]:
+        """Return the loads whose tools are installed; note the others."""
+        missing = [tool for tool in WEB_TOOLS if find_program(tool) is None]
+        if missing and Load.REQUESTS in loads:
+            names = ", ".join(missing)
+            self.skipped[Load.REQUESTS] = f"{names} not installed; see `make system-deps`"
+            return [pressing for pressing in loads if pressing is not Load.REQUESTS]
+        return list(loads)
 
     async def measure(self, profile: Profile) -> None:
         """Measure everything on one path; what goes wrong is noted."""
@@ -116,7 +128,7 @@ class _Run:
             async with open_network() as network, open_fleet(folder) as fleet:
                 self._progress.update(self._task, description=f"starting {profile.name}")
                 await network.start_relay(fleet, profile)
-                stage = Stage(network, fleet)
+                stage = Stage(network, fleet, has_web=Load.REQUESTS in self._loads)
                 await self._read_kernel(stage)
                 await start_targets(stage)
                 running = await self._start_subjects(profile, stage)

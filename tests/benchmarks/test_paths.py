@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.__main__ import main
-from benchmarks.paths import network
+from benchmarks.paths import network, run
 from benchmarks.paths.cases import (
     CEILING,
     PROFILES,
@@ -227,6 +227,19 @@ async def test_a_run_measures_the_path_itself(tmp_path: Path) -> None:
     assert 20 <= found.results["city"]["echo"][CEILING].median < 40
     assert 0.02 < found.results["city"]["bulk"][CEILING].median < 0.1
     assert set(found.results["city"]) == {"bulk", "echo_beside", "echo"}
+
+
+@needs_network
+async def test_without_wrk_the_rest_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "find_program", lambda name: None if name == "wrk" else name)
+    settings = Settings(rounds=1, seconds=1, lead_seconds=0.2)
+    plan = PathsPlan(["city"], ["rps_32", "echo"], [CEILING], settings)
+    found = await run_paths(plan, tmp_path, Progress(disable=True))
+    assert "wrk not installed" in found.skipped["rps_32"]
+    assert set(found.results["city"]) == {"echo"}
+    assert not found.failures
 
 
 @needs_network
