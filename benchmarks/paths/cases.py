@@ -47,6 +47,8 @@ LEAST_QUEUE_PACKETS: Final = 20
 LEAD_ROUND_TRIPS: Final = 10
 """In which TCP doubles what it sends from 10 packets to more than any path here holds."""
 
+COUNTED_ROUND_TRIPS: Final = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -123,7 +125,7 @@ class Settings:
 
     rounds: int
     seconds: int
-    """Of each measurement; whole, because wrk takes no fractions."""
+    """Of each measurement, see `bulk_seconds`; whole, because wrk takes no fractions."""
     lead_seconds: float
     """How long a bulk stream runs before it counts, see `lead_of`."""
 
@@ -134,12 +136,16 @@ class Settings:
 
     @classmethod
     def quick(cls, rounds: int | None = None) -> Settings:
-        """A run that shows the order of magnitude, about four minutes for everything."""
+        """A run that shows the order of magnitude, about six minutes for everything."""
         return cls(rounds or 1, seconds=1, lead_seconds=1.0)
 
     def lead_of(self, profile: Profile) -> float:
         """How long a bulk stream runs before it counts: it has to find the rate of the path."""
         return self.lead_seconds + LEAD_ROUND_TRIPS * profile.round_trip_ms / 1000
+
+    def bulk_seconds(self, profile: Profile) -> float:
+        """How long a bulk stream counts: much longer than what one lost packet holds back."""
+        return max(self.seconds, COUNTED_ROUND_TRIPS * profile.round_trip_ms / 1000)
 
 
 def loads_in_order(names: Sequence[str]) -> list[Load]:

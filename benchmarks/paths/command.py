@@ -33,7 +33,7 @@ def add_paths_command(
         help="bytes, requests and latency over long and slow paths, beside other tunnels (root)",
     )
     parser.set_defaults(run=_main)
-    parser.add_argument("--quick", action="store_true", help="one round of 1 s, in four minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of 1 s, in six minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     choices = (
         ("--profiles", "PROFILE", "paths", [profile.name for profile in PROFILES]),

@@ -198,7 +198,7 @@ class _Run:
 
     async def _bulk(self, profile: Profile, stage: Stage, doors: Doors) -> dict[str, Sample]:
         settings = self._plan.settings
-        seconds, lead = settings.seconds, settings.lead_of(profile)
+        seconds, lead = settings.bulk_seconds(profile), settings.lead_of(profile)
         found: dict[str, Any] = {}
 
         async def ask(what: str, *durations: float) -> None:

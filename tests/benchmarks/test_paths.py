@@ -124,6 +124,7 @@ def test_each_subject_is_first_in_some_round() -> None:
 
 def test_a_long_path_gives_a_stream_more_time_to_find_its_rate() -> None:
     assert Settings.quick().lead_of(LINK) == pytest.approx(2.0)
+    assert Settings.quick().bulk_seconds(LINK) == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 2), (99, 4), (1, 1), (100, 4)])
