@@ -39,8 +39,8 @@ SECONDS: Final = {
     "beside": 840,
     "sessions": 120,
     "carriers": 330,
-    "paths": 480,
-    "resume": 240,
+    "paths": 1680,
+    "resume": 420,
     "idle": 780,
 }
 """What a scenario takes in full, roughly: only the line of the time left is made of it."""

@@ -14,6 +14,10 @@ from benchmarks import programs
 from benchmarks.cases import MORE_PEERS, OURS, PEERS, known_subjects
 from benchmarks.idle.cases import known_cases
 from benchmarks.machine import describe_machine
+from benchmarks.paths.cases import PROFILES
+from benchmarks.paths.cases import SUBJECTS as PATHS_SUBJECTS
+from benchmarks.resume.cases import CASES as RESUME_CASES
+from benchmarks.resume.cases import SUBJECTS as RESUME_SUBJECTS
 from benchmarks.scenarios import SCENARIOS, Scenario
 
 __all__ = ["Need", "need_of", "print_list", "state_of"]
@@ -25,6 +29,8 @@ BENCH: Final = "`make bench` installs it, in an environment of its own"
 
 PACKAGES: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "idle": (known_cases(), [OURS]),
+    "paths": ([profile.name for profile in PROFILES], PATHS_SUBJECTS),
+    "resume": ([case.name for case in RESUME_CASES], RESUME_SUBJECTS),
 }
 """Cases and subjects of the scenarios that are packages of their own."""
 
