@@ -11,12 +11,12 @@ from pathlib import Path
 import trio
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.paths.cases import PROFILES, ROWS, SUBJECTS, Settings
 from benchmarks.paths.report import PathsReport
 from benchmarks.paths.run import PathsPlan, run_paths
 from benchmarks.processes import BenchmarkError
+from benchmarks.progress import open_progress
 from benchmarks.stopping import watch_signals
 
 __all__ = ["add_paths_command"]
@@ -61,31 +61,32 @@ def _main(options: argparse.Namespace) -> int:
 
 
 async def _run(plan: PathsPlan, json_path: Path | None) -> int:
-    """Measure under a watch for signals; whatever happens, leave no process and no namespace."""
+    """Measure under a watch for signals; whatever happens, leave no process and no namespace.
+
+    What was measured before a signal is reported, marked incomplete.
+    """
     errors = Console(stderr=True)
     stopped_by: list[int] = []
-    report: PathsReport | None = None
+    kept: list[PathsReport] = []
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, nursery.cancel_scope, stopped_by)
-        report = await _measure(plan, errors)
+        await _measure(plan, errors, kept.append)
         nursery.cancel_scope.cancel()
     if stopped_by:
         errors.print("stopped; all processes have been ended")
+    for report in kept:
+        report.show(Console(width=None if sys.stdout.isatty() else 150))
+        if json_path is not None:
+            report.write(json_path)
+    if stopped_by:
         return 128 + stopped_by[0]
-    if report is None:
-        return 1
-    report.show(Console(width=None if sys.stdout.isatty() else 150))
-    if json_path is not None:
-        report.write(json_path)
-    return 0 if report.is_complete else 1
+    return 0 if kept and kept[0].is_complete else 1
 
 
-async def _measure(plan: PathsPlan, errors: Console) -> PathsReport | None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+async def _measure(plan: PathsPlan, errors: Console, keep: Callable[[PathsReport], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         try:
-            with Progress(*columns, console=errors, transient=True) as progress:
-                return await run_paths(plan, Path(folder), progress)
+            with open_progress(errors) as progress:
+                await run_paths(plan, Path(folder), progress, keep)
         except BenchmarkError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-    return None

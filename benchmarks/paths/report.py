@@ -42,11 +42,13 @@ class PathsReport:
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Loads, or subjects on a path, that were not measured, with the reason."""
     failures: Sequence[str] = ()
+    is_incomplete: bool = False
+    """Whether the run was stopped before its end."""
 
     @property
     def is_complete(self) -> bool:
         """Whether everything asked for was measured."""
-        return not self.failures and not self.skipped
+        return not (self.failures or self.skipped or self.is_incomplete)
 
     def show(self, console: Console) -> None:
         """Print the tables, and what stands below them."""
@@ -95,6 +97,7 @@ def to_json(report: PathsReport) -> dict[str, object]:
         "relay": {name: [dict(counts) for counts in both] for name, both in report.relays.items()},
         "skipped": dict(report.skipped),
         "failures": list(report.failures),
+        **({"incomplete": True} if report.is_incomplete else {}),
     }
 
 

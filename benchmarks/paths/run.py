@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,31 +67,43 @@ class PathsPlan:
     is_quick: bool = False
 
 
-async def run_paths(plan: PathsPlan, folder: Path, progress: Progress) -> PathsReport:
-    """Run the plan with files in *folder*, and return what was found.
+async def run_paths(
+    plan: PathsPlan, folder: Path, progress: Progress, keep: Callable[[PathsReport], None]
+) -> None:
+    """Run the plan with files in *folder*, and give what was found to *keep*.
 
     Raises:
         BenchmarkError: this machine has no namespaces for us; the text says what is missing.
 
-    Cancellation: atomic. Processes are ended and namespaces removed first.
+    Cancellation: breaks. Processes are ended and namespaces removed first, then *keep* is given
+    what there is, marked incomplete; files are left in the folder.
     """
     check_machine()
     machine = await describe_machine()
     run = _Run(plan, folder, progress)
-    for profile in PROFILES:
-        if profile.name in plan.profiles:
-            await run.measure(profile)
-    settings = {"quick": plan.is_quick, **dataclasses.asdict(plan.settings)}
-    profiles = [profile for profile in PROFILES if profile.name in plan.profiles]
+    is_incomplete = True
+    try:
+        for profile in PROFILES:
+            if profile.name in plan.profiles:
+                await run.measure(profile)
+        is_incomplete = False
+    finally:
+        keep(_report(plan, machine, run, is_incomplete=is_incomplete))
+
+
+def _report(
+    plan: PathsPlan, machine: Mapping[str, object], run: _Run, *, is_incomplete: bool
+) -> PathsReport:
     return PathsReport(
         machine={**machine, **run.kernel},
-        settings=settings,
-        profiles=profiles,
+        settings={"quick": plan.is_quick, **dataclasses.asdict(plan.settings)},
+        profiles=[profile for profile in PROFILES if profile.name in plan.profiles],
         rows=[row for row in ROWS if row.name in plan.rows],
         results=run.results,
         relays=run.relays,
         skipped=run.skipped,
         failures=run.failures,
+        is_incomplete=is_incomplete,
     )
 
 
@@ -160,6 +172,18 @@ class _Run:
 
     async def _rounds(self, profile: Profile, stage: Stage, running: Mapping[str, Doors]) -> None:
         samples: dict[tuple[str, str], list[Sample]] = {}
+        try:
+            await self._take_samples(profile, stage, running, samples)
+        finally:
+            self._summarise(profile, samples)
+
+    async def _take_samples(
+        self,
+        profile: Profile,
+        stage: Stage,
+        running: Mapping[str, Doors],
+        samples: dict[tuple[str, str], list[Sample]],
+    ) -> None:
         rounds = self._plan.settings.rounds
         for index in range(rounds):
             for pressing in self._loads:
@@ -174,7 +198,6 @@ class _Run:
                         for row, sample in found.items():
                             samples.setdefault((row, subject), []).append(sample)
                     self._progress.advance(self._task)
-        self._summarise(profile, samples)
 
     async def _press(
         self, pressing: Load, profile: Profile, stage: Stage, doors: Doors

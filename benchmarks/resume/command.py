@@ -11,9 +11,9 @@ from pathlib import Path
 import trio
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.processes import BenchmarkError
+from benchmarks.progress import open_progress
 from benchmarks.resume.cases import CASES, SUBJECTS, Settings
 from benchmarks.resume.report import ResumeReport
 from benchmarks.resume.run import ResumePlan, run_resume
@@ -60,31 +60,32 @@ def _main(options: argparse.Namespace) -> int:
 
 
 async def _run(plan: ResumePlan, json_path: Path | None) -> int:
-    """Measure under a watch for signals; whatever happens, leave no process and no namespace."""
+    """Measure under a watch for signals; whatever happens, leave no process and no file.
+
+    What was measured before a signal is reported, marked incomplete.
+    """
     errors = Console(stderr=True)
     stopped_by: list[int] = []
-    report: ResumeReport | None = None
+    kept: list[ResumeReport] = []
     async with trio.open_nursery() as nursery:
         await nursery.start(watch_signals, nursery.cancel_scope, stopped_by)
-        report = await _measure(plan, errors)
+        await _measure(plan, errors, kept.append)
         nursery.cancel_scope.cancel()
     if stopped_by:
         errors.print("stopped; all processes have been ended")
+    for report in kept:
+        report.show(Console(width=None if sys.stdout.isatty() else 150))
+        if json_path is not None:
+            report.write(json_path)
+    if stopped_by:
         return 128 + stopped_by[0]
-    if report is None:
-        return 1
-    report.show(Console(width=None if sys.stdout.isatty() else 150))
-    if json_path is not None:
-        report.write(json_path)
-    return 0 if report.is_complete else 1
+    return 0 if kept and kept[0].is_complete else 1
 
 
-async def _measure(plan: ResumePlan, errors: Console) -> ResumeReport | None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+async def _measure(plan: ResumePlan, errors: Console, keep: Callable[[ResumeReport], None]) -> None:
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         try:
-            with Progress(*columns, console=errors, transient=True) as progress:
-                return await run_resume(plan, Path(folder), progress)
+            with open_progress(errors) as progress:
+                await run_resume(plan, Path(folder), progress, keep)
         except BenchmarkError as error:
             errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-    return None

@@ -28,11 +28,13 @@ class ResumeReport:
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Cases, or subjects in a case, that were not measured, with the reason."""
     failures: Sequence[str] = ()
+    is_incomplete: bool = False
+    """Whether the run was stopped before its end."""
 
     @property
     def is_complete(self) -> bool:
         """Whether everything asked for was measured."""
-        return not self.failures and not self.skipped
+        return not (self.failures or self.skipped or self.is_incomplete)
 
     def show(self, console: Console) -> None:
         """Print the table, and what stands below it."""
@@ -70,6 +72,7 @@ def to_json(report: ResumeReport) -> dict[str, object]:
         },
         "skipped": dict(report.skipped),
         "failures": list(report.failures),
+        **({"incomplete": True} if report.is_incomplete else {}),
     }
 
 

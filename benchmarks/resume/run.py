@@ -17,7 +17,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,30 +63,45 @@ class ResumePlan:
     is_quick: bool = False
 
 
-async def run_resume(plan: ResumePlan, folder: Path, progress: Progress) -> ResumeReport:
-    """Run the plan with files in *folder*, and return what was found.
+async def run_resume(
+    plan: ResumePlan, folder: Path, progress: Progress, keep: Callable[[ResumeReport], None]
+) -> None:
+    """Run the plan with files in *folder*, and give what was found to *keep*.
 
     Raises:
         BenchmarkError: keys and tokens could not be made.
 
-    Cancellation: atomic. Processes are ended first.
+    Cancellation: breaks. Processes are ended first, then *keep* is given what there is, marked
+    incomplete; files are left in the folder.
     """
     machine = await describe_machine()
     run = _Run(plan, folder, progress)
-    await run.measure_all()
+    is_incomplete = True
+    try:
+        await run.measure_all()
+        is_incomplete = False
+    finally:
+        keep(_report(plan, machine, run, is_incomplete=is_incomplete))
+
+
+def _report(
+    plan: ResumePlan, machine: Mapping[str, object], run: _Run, *, is_incomplete: bool
+) -> ResumeReport:
+    results = {
+        case.name: {
+            subject: Summary(run.trials[case.name, subject])
+            for subject in subjects_of(case, plan.subjects)
+            if (case.name, subject) in run.trials
+        }
+        for case in CASES
+    }
     return ResumeReport(
         machine=machine,
         settings={"quick": plan.is_quick, **dataclasses.asdict(plan.settings)},
-        results={
-            case.name: {
-                subject: Summary(run.trials[case.name, subject])
-                for subject in subjects_of(case, plan.subjects)
-                if (case.name, subject) in run.trials
-            }
-            for case in CASES
-        },
+        results={case: subjects for case, subjects in results.items() if subjects},
         skipped=run.skipped,
         failures=run.failures,
+        is_incomplete=is_incomplete,
     )
 
 

@@ -182,6 +182,12 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         check_machine()
 
 
+async def reports_of(plan: PathsPlan, folder: Path) -> list[PathsReport]:
+    kept: list[PathsReport] = []
+    await run_paths(plan, folder, Progress(disable=True), kept.append)
+    return kept
+
+
 def report(*, late: int = 0) -> PathsReport:
     figures = {"ours": Summary("Gbit/s", (0.004, 0.006), (("share", 0.5),))}
     counts = {"passed": 100, "late": late}
@@ -223,7 +229,7 @@ def test_json_into_no_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 async def test_a_run_measures_the_path_itself(tmp_path: Path) -> None:
     settings = Settings(rounds=1, seconds=1, lead_seconds=0.2)
     plan = PathsPlan(["city"], ["bulk", "echo_beside", "echo"], [CEILING], settings)
-    found = await run_paths(plan, tmp_path, Progress(disable=True))
+    (found,) = await reports_of(plan, tmp_path)
     assert found.is_complete, (found.failures, found.skipped)
     assert 20 <= found.results["city"]["echo"][CEILING].median < 40
     assert 0.02 < found.results["city"]["bulk"][CEILING].median < 0.1
@@ -237,10 +243,24 @@ async def test_without_wrk_the_rest_is_measured(
     monkeypatch.setattr(run, "find_program", lambda name: None if name == "wrk" else name)
     settings = Settings(rounds=1, seconds=1, lead_seconds=0.2)
     plan = PathsPlan(["city"], ["rps_32", "echo"], [CEILING], settings)
-    found = await run_paths(plan, tmp_path, Progress(disable=True))
+    (found,) = await reports_of(plan, tmp_path)
     assert "wrk not installed" in found.skipped["rps_32"]
     assert set(found.results["city"]) == {"echo"}
     assert not found.failures
+
+
+@needs_network
+async def test_stopped_run_keeps_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = PathsPlan(["city"], ["echo"], [CEILING], Settings(3, seconds=1, lead_seconds=0.2))
+    kept: list[PathsReport] = []
+    progress = Progress(disable=True)
+    with trio.CancelScope() as scope:
+        monkeypatch.setattr(progress, "advance", lambda *_: scope.cancel())
+        await run_paths(plan, tmp_path, progress, kept.append)
+    assert to_json(kept[0])["incomplete"] is True
+    assert len(kept[0].results["city"]["echo"][CEILING].rounds) == 1
 
 
 @needs_network

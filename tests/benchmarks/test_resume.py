@@ -176,6 +176,12 @@ async def test_a_relayed_connection_ends_as_its_target_does() -> None:
             assert await client.receive_some() == b""
 
 
+async def reports_of(plan: ResumePlan, folder: Path) -> list[ResumeReport]:
+    kept: list[ResumeReport] = []
+    await run_resume(plan, folder, Progress(disable=True), kept.append)
+    return kept
+
+
 def test_report_is_plain_json() -> None:
     report = ResumeReport({}, {"rounds": 2}, {CUT: {OURS: Summary([trial(100), trial(300)])}})
     read = json.loads(json.dumps(to_json(report)))
@@ -202,9 +208,22 @@ def test_json_into_no_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> N
 async def test_a_run_survives_a_reset_of_the_link(tmp_path: Path) -> None:
     settings = Settings(rounds=1, before_seconds=0.3, after_seconds=0.7)
     plan = ResumePlan([CUT], [OURS], settings)
-    report = await run_resume(plan, tmp_path, Progress(disable=True))
+    (report,) = await reports_of(plan, tmp_path)
     assert report.is_complete, (report.failures, report.skipped)
     assert report.results[CUT][OURS].intact_count == 1
+
+
+async def test_stopped_run_keeps_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ResumePlan(["nothing"], [OURS], Settings(3, before_seconds=0.2, after_seconds=0.3))
+    kept: list[ResumeReport] = []
+    progress = Progress(disable=True)
+    with trio.CancelScope() as scope:
+        monkeypatch.setattr(progress, "advance", lambda *_: scope.cancel())
+        await run_resume(plan, tmp_path, progress, kept.append)
+    assert to_json(kept[0])["incomplete"] is True
+    assert len(kept[0].results["nothing"][OURS].trials) == 1
 
 
 async def test_a_subject_that_cannot_be_started_is_left_out(
@@ -216,7 +235,7 @@ async def test_a_subject_that_cannot_be_started_is_left_out(
     monkeypatch.setattr(scenes, "require_program", refuse)
     settings = Settings(rounds=2, before_seconds=0.3, after_seconds=0.7)
     plan = ResumePlan([CUT], ["openssh_l"], settings)
-    report = await run_resume(plan, tmp_path, Progress(disable=True))
+    (report,) = await reports_of(plan, tmp_path)
     assert report.skipped == {f"{CUT} openssh_l": "sshd is not installed"}
     assert not report.failures
 
@@ -227,6 +246,6 @@ async def test_what_a_machine_cannot_show_is_skipped_by_name(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     settings = Settings(rounds=1, before_seconds=0.3, after_seconds=0.7)
     plan = ResumePlan(["path_silent"], [OURS], settings)
-    report = await run_resume(plan, tmp_path, Progress(disable=True))
+    (report,) = await reports_of(plan, tmp_path)
     assert not report.is_complete
     assert "root" in report.skipped["path_silent"]
