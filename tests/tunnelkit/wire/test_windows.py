@@ -11,6 +11,7 @@ from tunnelkit import limits
 from tunnelkit.errors import RemoteProtocolError
 from tunnelkit.wire.windows import (
     IDLE_TRIPS,
+    NEAR_BYTES,
     SHORT_PATH_BYTES,
     BudgetShare,
     ReceiveWindow,
@@ -177,12 +178,15 @@ def test_window_grows_to_its_maximum_only() -> None:
     assert window.size == 6 * INITIAL
 
 
-@pytest.mark.parametrize("trip", [0.0, 0.001])
-def test_window_on_a_short_path_grows_no_larger_than_it_needs(trip: float) -> None:
+@pytest.mark.parametrize(
+    ("trip", "size"),
+    [(0.0, NEAR_BYTES), (0.0002, NEAR_BYTES), (0.001, 2_800_000), (0.0029, SHORT_PATH_BYTES)],
+)
+def test_window_on_a_short_path_grows_no_larger_than_it_needs(trip: float, size: int) -> None:
     window, share = ReceiveWindow(LARGE), make_share()
     for step in range(20):
         read(window, share, step / 1e6, trip)
-    assert window.size == SHORT_PATH_BYTES
+    assert window.size == size
 
 
 def test_empty_budget_grows_nothing() -> None:
