@@ -39,9 +39,9 @@ SECONDS: Final = {
     "beside": 840,
     "sessions": 120,
     "carriers": 330,
-    "paths": 1680,
+    "paths": 1000,
     "resume": 420,
-    "idle": 780,
+    "idle": 540,
 }
 """What a scenario takes in full, roughly: only the line of the time left is made of it."""
 

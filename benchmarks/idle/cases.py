@@ -89,7 +89,7 @@ class Settings:
     @classmethod
     def full(cls, rounds: int | None = None) -> Settings:
         """The run whose figures are published."""
-        return cls(rounds or 3, idle_seconds=30.0, settle_seconds=4.0, divisor=1)
+        return cls(rounds or 3, idle_seconds=15.0, settle_seconds=4.0, divisor=1)
 
     @classmethod
     def quick(cls, rounds: int | None = None) -> Settings:

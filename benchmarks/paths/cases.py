@@ -132,7 +132,7 @@ class Settings:
     @classmethod
     def full(cls, rounds: int | None = None) -> Settings:
         """The run whose figures are published."""
-        return cls(rounds or 3, seconds=4, lead_seconds=3.0)
+        return cls(rounds or 3, seconds=2, lead_seconds=2.0)
 
     @classmethod
     def quick(cls, rounds: int | None = None) -> Settings:
