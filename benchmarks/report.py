@@ -1,17 +1,14 @@
-"""The report: tables for a reader, JSON for a program."""
+"""The report of a scenario that compares subjects: tables for a reader, JSON for a program."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.cases import Case, known_subjects
+from benchmarks.reporting import RunReport
 from benchmarks.scenarios import Scenario
 from benchmarks.stats import Results, Summary, Verdict, ratio_name, ratios_of, verdicts_of
 
@@ -20,30 +17,24 @@ __all__ = [
     "format_figure",
     "format_milliseconds",
     "format_verdict",
-    "print_report",
-    "to_json",
-    "write_json",
+    "summary_json",
 ]
 
 OTHERS_BESIDE = 4
 """How many subjects stand beside the first one in a table: more are wider than a terminal."""
 
 
-@dataclass(slots=True)
-class Report:
-    """Everything that one run found out."""
+@dataclass(slots=True, kw_only=True)
+class Report(RunReport):
+    """What one run of a scenario found out."""
 
     scenario: Scenario
-    machine: Mapping[str, object]
-    settings: Mapping[str, object]
     cases: Sequence[Case]
     results: Results
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    """Subjects and routes that were not measured, with the reason."""
-    failures: Sequence[str] = ()
-    """Measurements that went wrong while others of the same subject succeeded."""
-    is_incomplete: bool = False
-    """Whether the run was stopped before its end."""
+
+    @property
+    def name(self) -> str:
+        return self.scenario.name
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -55,26 +46,26 @@ class Report:
         """Case, then name, to each ratio that could be made."""
         return ratios_of(self.results, self.cases)
 
+    @property
+    def conditions(self) -> str:
+        return f"medians of {self.settings.get('rounds')} interleaved rounds"
 
-def to_json(report: Report) -> dict[str, object]:
-    """Return the report as plain values; benchmarks/README.md lists the keys."""
-    return {
-        "scenario": report.scenario.name,
-        "machine": dict(report.machine),
-        "settings": dict(report.settings),
-        "results": {
-            case: {subject: _summary_json(summary) for subject, summary in subjects.items()}
-            for case, subjects in report.results.items()
-        },
-        "ratios": report.ratios,
-        "targets": [_verdict_json(verdict) for verdict in report.verdicts],
-        "skipped": dict(report.skipped),
-        "failures": list(report.failures),
-        **({"incomplete": True} if report.is_incomplete else {}),
-    }
+    def tables(self) -> Iterable[Table]:
+        return [_figures_table(self, subjects) for subjects in _columns(self)]
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "results": {
+                case: {subject: summary_json(summary) for subject, summary in subjects.items()}
+                for case, subjects in self.results.items()
+            },
+            "ratios": self.ratios,
+            "targets": [_verdict_json(verdict) for verdict in self.verdicts],
+        }
 
 
-def _summary_json(summary: Summary) -> dict[str, object]:
+def summary_json(summary: Summary) -> dict[str, object]:
+    """Return a figure as plain values."""
     figures: dict[str, object] = {"median": summary.median, "unit": summary.unit}
     return {**figures, "rounds": list(summary.rounds), **dict(summary.extras)}
 
@@ -84,15 +75,6 @@ def _verdict_json(verdict: Verdict) -> dict[str, object]:
     where = {"case": target.case, "ratio": target.name, "target": target.ratio}
     how = {"metric": target.metric, "at_most": target.is_at_most}
     return {**where, **how, "reached": verdict.reached, "met": verdict.met}
-
-
-def write_json(report: Report, path: Path) -> None:
-    """Write the report for a program to read.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    path.write_text(json.dumps(to_json(report), indent=2) + "\n")
 
 
 def format_figure(value: float) -> str:
@@ -118,23 +100,6 @@ def format_verdict(verdict: Verdict) -> str:
         return f"[green]{goal}: met[/]"
     missed = "over" if verdict.target.is_at_most else "short"
     return f"[red]{goal}: {missed} by {verdict.shortfall:.0%}[/]"
-
-
-def print_report(report: Report, console: Console) -> None:
-    """Print the table of figures and targets, what was not measured, and the machine."""
-    for subjects in _columns(report):
-        console.print(_figures_table(report, subjects))
-    for name, reason in report.skipped.items():
-        console.print(f"[yellow]not measured[/] {name}: {escape(reason)}", highlight=False)
-    for failure in report.failures:
-        console.print(f"[red]failed[/] {escape(failure)}", highlight=False)
-    facts = report.machine
-    console.print(
-        f"[dim]{facts.get('cpu')}, {facts.get('cores')} cores, kernel {facts.get('kernel')}, "
-        f"Python {facts.get('python')}, Trio {facts.get('trio')}; "
-        f"medians of {report.settings.get('rounds')} interleaved rounds[/]",
-        highlight=False,
-    )
 
 
 def _columns(report: Report) -> list[list[str]]:

@@ -278,7 +278,7 @@ def _reasons(error: BaseException) -> list[str]:
     return [str(error)]
 
 
-def report_of(plan: Plan, log: Log) -> Report:
+def report_of(plan: Plan, log: Log, *, is_incomplete: bool = False) -> Report:
     """Return the report of what was measured so far."""
     results: dict[str, dict[str, Summary]] = {}
     for case in plan.cases:
@@ -292,5 +292,12 @@ def report_of(plan: Plan, log: Log) -> Report:
     settings = {"quick": plan.quick, **dataclasses.asdict(plan.settings)}
     settings["body_bytes"] = len(peers.BODY)
     return Report(
-        plan.scenario, log.machine, settings, plan.cases, results, log.skipped, log.failures
+        scenario=plan.scenario,
+        machine=log.machine,
+        settings=settings,
+        cases=plan.cases,
+        results=results,
+        skipped=log.skipped,
+        failures=log.failures,
+        is_incomplete=is_incomplete,
     )

@@ -2,83 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.idle.cases import Summary
+from benchmarks.reporting import RunReport
 
-__all__ = ["IdleReport", "format_bytes", "format_target", "to_json"]
+__all__ = ["IdleReport", "format_bytes", "format_target"]
 
 PLACES_SHOWN: Final = 15
 
 
-@dataclass(frozen=True, slots=True)
-class IdleReport:
-    """Everything that one run found out."""
+@dataclass(slots=True, kw_only=True)
+class IdleReport(RunReport):
+    """What one run found out."""
 
-    machine: Mapping[str, object]
-    settings: Mapping[str, object]
     summaries: Sequence[Summary]
-    notes: Sequence[str] = ()
+    shortages: Sequence[str] = ()
     """Where less was held than was asked for."""
-    failures: Sequence[str] = ()
-    is_incomplete: bool = False
-    """Whether the run was stopped before its end."""
 
     @property
-    def is_complete(self) -> bool:
-        """Whether everything asked for was measured."""
-        return not self.failures and not self.is_incomplete
+    def name(self) -> str:
+        return "idle"
 
-    def show(self, console: Console) -> None:
-        """Print the table, and what stands below it."""
-        console.print(_table(self.summaries))
-        for summary in self.summaries:
-            if summary.places:
-                console.print(_places_table(summary))
-        for note in self.notes:
-            console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-        for failure in self.failures:
-            console.print(f"[red]failed[/] {escape(failure)}", highlight=False)
+    @property
+    def conditions(self) -> str:
+        rounds, seconds = self.settings.get("rounds"), self.settings.get("idle_seconds")
+        return f"medians of {rounds} rounds, {seconds} s idle"
+
+    def tables(self) -> Iterable[Table]:
+        places = [_places_table(summary) for summary in self.summaries if summary.places]
+        return [_table(self.summaries), *places]
+
+    def notes(self) -> Iterable[str]:
+        for shortage in self.shortages:
+            yield f"[yellow]note[/] {escape(shortage)}"
         if self.settings.get("traced"):
-            console.print(
-                "[yellow]traced[/]: the lines are right, the memory of the whole process is not"
-            )
-        facts = self.machine
-        console.print(
-            f"[dim]{facts.get('cpu')}, {facts.get('cores')} cores, kernel {facts.get('kernel')}, "
-            f"Python {facts.get('python')}, Trio {facts.get('trio')}; medians of "
-            f"{self.settings.get('rounds')} rounds, {self.settings.get('idle_seconds')} s idle[/]",
-            highlight=False,
-        )
+            yield "[yellow]traced[/]: the lines are right, the memory of the whole process is not"
 
-    def write(self, path: Path) -> None:
-        """Write the report for a program to read.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        path.write_text(json.dumps(to_json(self), indent=2) + "\n")
-
-
-def to_json(report: IdleReport) -> dict[str, object]:
-    """Return the report as plain values; benchmarks/README.md lists the keys."""
-    return {
-        "scenario": "idle",
-        "machine": dict(report.machine),
-        "settings": dict(report.settings),
-        "results": {summary.row.name: _summary_json(summary) for summary in report.summaries},
-        "notes": list(report.notes),
-        "failures": list(report.failures),
-        **({"incomplete": True} if report.is_incomplete else {}),
-    }
+    def figures(self) -> dict[str, object]:
+        return {
+            "results": {summary.row.name: _summary_json(summary) for summary in self.summaries},
+            "notes": list(self.shortages),
+        }
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:

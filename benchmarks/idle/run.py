@@ -94,7 +94,14 @@ def _report(
     settings |= {"idle_seconds": plan.settings.idle_seconds, "traced": plan.is_traced}
     rows = [row for row in rows_of(list(plan.names)) if row.name in run.samples]
     summaries = [Summary(row, run.samples[row.name], run.places.get(row.name, {})) for row in rows]
-    return IdleReport(machine, settings, summaries, run.notes, run.failures, is_incomplete)
+    return IdleReport(
+        machine=machine,
+        settings=settings,
+        summaries=summaries,
+        shortages=run.notes,
+        failures=run.failures,
+        is_incomplete=is_incomplete,
+    )
 
 
 @dataclass(slots=True)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.paths.cases import SUBJECTS, Profile, Results, Row
-from benchmarks.report import format_figure, format_milliseconds
+from benchmarks.report import format_figure, format_milliseconds, summary_json
+from benchmarks.reporting import RunReport
 from benchmarks.stats import Summary
 
-__all__ = ["PathsReport", "late_share", "to_json"]
+__all__ = ["PathsReport", "late_share"]
 
 LATE_SHARE_TOLD: Final = 0.01
 """Share of late packets above which the report says that the relay was short of a processor."""
@@ -28,82 +25,46 @@ _EXTRAS: Final[Mapping[str, Callable[[float], str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PathsReport:
-    """Everything that one run found out."""
+@dataclass(slots=True, kw_only=True)
+class PathsReport(RunReport):
+    """What one run found out."""
 
-    machine: Mapping[str, object]
-    settings: Mapping[str, object]
     profiles: Sequence[Profile]
     rows: Sequence[Row]
     results: Results
     relays: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     """By profile, what the relay counted in each direction."""
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    """Loads, or subjects on a path, that were not measured, with the reason."""
-    failures: Sequence[str] = ()
-    is_incomplete: bool = False
-    """Whether the run was stopped before its end."""
 
     @property
-    def is_complete(self) -> bool:
-        """Whether everything asked for was measured."""
-        return not (self.failures or self.skipped or self.is_incomplete)
+    def name(self) -> str:
+        return "paths"
 
-    def show(self, console: Console) -> None:
-        """Print the tables, and what stands below them."""
-        for profile in self.profiles:
-            if profile.name in self.results:
-                console.print(_table(self, profile))
-        for name, reason in self.skipped.items():
-            console.print(f"[yellow]not measured[/] {name}: {escape(reason)}", highlight=False)
-        for failure in self.failures:
-            console.print(f"[red]failed[/] {escape(failure)}", highlight=False)
-        facts = self.machine
-        console.print(
-            f"[dim]{facts.get('cpu')}, {facts.get('cores')} cores, kernel {facts.get('kernel')} "
-            f"({facts.get('tcp_congestion_control')}), Python {facts.get('python')}, Trio "
-            f"{facts.get('trio')}; medians of {self.settings.get('rounds')} interleaved rounds of "
-            f"{self.settings.get('seconds')} s[/]",
-            highlight=False,
-        )
+    @property
+    def conditions(self) -> str:
+        rounds, seconds = self.settings.get("rounds"), self.settings.get("seconds")
+        control = self.machine.get("tcp_congestion_control")
+        return f"{control}; medians of {rounds} interleaved rounds of {seconds} s"
 
-    def write(self, path: Path) -> None:
-        """Write the report for a program to read.
+    def tables(self) -> Iterable[Table]:
+        return [_table(self, one) for one in self.profiles if one.name in self.results]
 
-        Raises:
-            OSError: the file cannot be written.
-        """
-        path.write_text(json.dumps(to_json(self), indent=2) + "\n")
-
-
-def to_json(report: PathsReport) -> dict[str, object]:
-    """Return the report as plain values; benchmarks/README.md lists the keys."""
-    return {
-        "scenario": "paths",
-        "machine": dict(report.machine),
-        "settings": dict(report.settings),
-        "profiles": {
-            profile.name: {**asdict(profile), "queue_bytes": profile.queue_bytes}
-            for profile in report.profiles
-        },
-        "results": {
-            profile: {
-                row: {subject: _summary_json(summary) for subject, summary in subjects.items()}
-                for row, subjects in rows.items()
-            }
-            for profile, rows in report.results.items()
-        },
-        "relay": {name: [dict(counts) for counts in both] for name, both in report.relays.items()},
-        "skipped": dict(report.skipped),
-        "failures": list(report.failures),
-        **({"incomplete": True} if report.is_incomplete else {}),
-    }
-
-
-def _summary_json(summary: Summary) -> dict[str, object]:
-    figures: dict[str, object] = {"median": summary.median, "unit": summary.unit}
-    return {**figures, "rounds": list(summary.rounds), **dict(summary.extras)}
+    def figures(self) -> dict[str, object]:
+        return {
+            "profiles": {
+                profile.name: {**asdict(profile), "queue_bytes": profile.queue_bytes}
+                for profile in self.profiles
+            },
+            "results": {
+                profile: {
+                    row: {subject: summary_json(summary) for subject, summary in subjects.items()}
+                    for row, subjects in rows.items()
+                }
+                for profile, rows in self.results.items()
+            },
+            "relay": {
+                name: [dict(counts) for counts in both] for name, both in self.relays.items()
+            },
+        }
 
 
 def late_share(directions: Sequence[Mapping[str, int]]) -> float:

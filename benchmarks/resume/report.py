@@ -2,78 +2,39 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.report import format_milliseconds
+from benchmarks.reporting import RunReport
 from benchmarks.resume.cases import CASES, Summary
 
-__all__ = ["ResumeReport", "format_outcome", "format_pause", "to_json"]
+__all__ = ["ResumeReport", "format_outcome", "format_pause"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeReport:
-    """Everything that one run found out."""
+@dataclass(slots=True, kw_only=True)
+class ResumeReport(RunReport):
+    """What one run found out."""
 
-    machine: Mapping[str, object]
-    settings: Mapping[str, object]
     results: Mapping[str, Mapping[str, Summary]]
     """Case, then subject; what was not measured is absent."""
-    skipped: Mapping[str, str] = field(default_factory=dict)
-    """Cases, or subjects in a case, that were not measured, with the reason."""
-    failures: Sequence[str] = ()
-    is_incomplete: bool = False
-    """Whether the run was stopped before its end."""
 
     @property
-    def is_complete(self) -> bool:
-        """Whether everything asked for was measured."""
-        return not (self.failures or self.skipped or self.is_incomplete)
+    def name(self) -> str:
+        return "resume"
 
-    def show(self, console: Console) -> None:
-        """Print the table, and what stands below it."""
-        console.print(_table(self.results))
-        for name, reason in self.skipped.items():
-            console.print(f"[yellow]not measured[/] {name}: {escape(reason)}", highlight=False)
-        for failure in self.failures:
-            console.print(f"[red]failed[/] {escape(failure)}", highlight=False)
-        facts = self.machine
-        console.print(
-            f"[dim]{facts.get('cpu')}, {facts.get('cores')} cores, kernel {facts.get('kernel')}, "
-            f"Python {facts.get('python')}, Trio {facts.get('trio')}; medians of "
-            f"{self.settings.get('rounds')} rounds[/]",
-            highlight=False,
-        )
+    def tables(self) -> Iterable[Table]:
+        return [_table(self.results)]
 
-    def write(self, path: Path) -> None:
-        """Write the report for a program to read.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        path.write_text(json.dumps(to_json(self), indent=2) + "\n")
-
-
-def to_json(report: ResumeReport) -> dict[str, object]:
-    """Return the report as plain values; benchmarks/README.md lists the keys."""
-    return {
-        "scenario": "resume",
-        "machine": dict(report.machine),
-        "settings": dict(report.settings),
-        "results": {
-            case: {subject: _summary_json(summary) for subject, summary in subjects.items()}
-            for case, subjects in report.results.items()
-        },
-        "skipped": dict(report.skipped),
-        "failures": list(report.failures),
-        **({"incomplete": True} if report.is_incomplete else {}),
-    }
+    def figures(self) -> dict[str, object]:
+        return {
+            "results": {
+                case: {subject: _summary_json(summary) for subject, summary in subjects.items()}
+                for case, subjects in self.results.items()
+            }
+        }
 
 
 def _summary_json(summary: Summary) -> dict[str, object]:

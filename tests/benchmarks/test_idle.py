@@ -29,7 +29,7 @@ from benchmarks.idle.ends import open_host
 from benchmarks.idle.gauge import parse_status, read_process
 from benchmarks.idle.holder import Desk
 from benchmarks.idle.makers import open_maker
-from benchmarks.idle.report import IdleReport, format_bytes, format_target, to_json
+from benchmarks.idle.report import IdleReport, format_bytes, format_target
 from benchmarks.idle.run import IdlePlan, run_idle
 from tunnelkit.auth import generate_key
 
@@ -152,8 +152,13 @@ async def test_orders_are_carried_out() -> None:
 
 
 def test_report_is_plain_json() -> None:
-    report = IdleReport({}, {"rounds": 2}, [summary(1000, 2000, target=1024)], ["a note"])
-    read = json.loads(json.dumps(to_json(report)))
+    report = IdleReport(
+        machine={},
+        settings={"rounds": 2},
+        summaries=[summary(1000, 2000, target=1024)],
+        shortages=["a note"],
+    )
+    read = json.loads(json.dumps(report.to_json()))
     assert read["results"]["x"]["bytes_each"] == 1500
     assert read["results"]["x"]["met"] is False
     assert read["notes"] == ["a note"]
@@ -169,7 +174,7 @@ async def test_stopped_run_keeps_what_there_is(
         monkeypatch.setattr(progress, "update", lambda *_, **__: scope.cancel())
         await run_idle(plan, tmp_path, progress, kept.append)
     (report,) = kept
-    assert to_json(report)["incomplete"] is True
+    assert report.to_json()["incomplete"] is True
 
 
 def test_json_into_no_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

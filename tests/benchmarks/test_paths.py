@@ -31,7 +31,7 @@ from benchmarks.paths.cases import (
     subject_order,
 )
 from benchmarks.paths.network import check_machine, open_network, stale_names
-from benchmarks.paths.report import PathsReport, late_share, to_json
+from benchmarks.paths.report import PathsReport, late_share
 from benchmarks.paths.run import PathsPlan, bulk_sample, echo_sample, run_paths
 from benchmarks.paths.shaping import Shaper
 from benchmarks.paths.sides import STARTERS
@@ -202,7 +202,7 @@ def report(*, late: int = 0) -> PathsReport:
 
 
 def test_report_is_plain_json() -> None:
-    read = json.loads(json.dumps(to_json(report())))
+    read = json.loads(json.dumps(report().to_json()))
     assert read["scenario"] == "paths"
     assert read["profiles"]["link"]["queue_bytes"] == 100_000
     assert read["results"]["link"]["bulk"]["ours"]["median"] == pytest.approx(0.005)
@@ -259,7 +259,7 @@ async def test_stopped_run_keeps_what_there_is(
     with trio.CancelScope() as scope:
         monkeypatch.setattr(progress, "advance", lambda *_: scope.cancel())
         await run_paths(plan, tmp_path, progress, kept.append)
-    assert to_json(kept[0])["incomplete"] is True
+    assert kept[0].to_json()["incomplete"] is True
     assert len(kept[0].results["city"]["echo"][CEILING].rounds) == 1
 
 

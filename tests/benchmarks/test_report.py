@@ -14,8 +14,6 @@ from benchmarks.report import (
     format_figure,
     format_milliseconds,
     format_verdict,
-    print_report,
-    to_json,
 )
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.stats import Summary, Target, Verdict
@@ -38,12 +36,19 @@ def carriers_report() -> Report:
 
 def made(scenario: Scenario, figures: dict[str, Summary]) -> Report:
     cases, skipped = scenario.cases_named(["bulk"]), {"haproxy": "absent [/etc]"}
-    return Report(scenario, {"cpu": "a"}, {"rounds": 2}, cases, {"bulk": figures}, skipped)
+    return Report(
+        scenario=scenario,
+        machine={"cpu": "a"},
+        settings={"rounds": 2},
+        cases=cases,
+        results={"bulk": figures},
+        skipped=skipped,
+    )
 
 
 def printed(what: Report) -> str:
     output = io.StringIO()
-    print_report(what, Console(file=output, width=200))
+    what.show(Console(file=output, width=200))
     return output.getvalue()
 
 
@@ -78,16 +83,16 @@ def test_verdict_without_a_figure_says_so() -> None:
 
 
 def test_json_holds_median_unit_and_rounds() -> None:
-    results = json.loads(json.dumps(to_json(report())))["results"]
+    results = json.loads(json.dumps(report().to_json()))["results"]
     assert results["bulk"]["ours"] == {"median": 13.0, "unit": "Gbit/s", "rounds": [12.0, 14.0]}
 
 
 def test_json_holds_the_ratios() -> None:
-    assert to_json(report())["ratios"] == {"bulk": {"ours/yamux": 2.6}}
+    assert report().to_json()["ratios"] == {"bulk": {"ours/yamux": 2.6}}
 
 
 def test_json_tells_which_targets_are_not_measured() -> None:
-    targets = json.loads(json.dumps(to_json(report())))["targets"]
+    targets = json.loads(json.dumps(report().to_json()))["targets"]
     met = {row["ratio"]: row["met"] for row in targets}
     assert (met["ours/yamux"], met["ours/haproxy"]) == (True, None)
 
@@ -115,7 +120,7 @@ def test_printed_report_tells_what_a_request_cost() -> None:
 
 
 def test_json_names_the_scenario() -> None:
-    assert to_json(carriers_report())["scenario"] == "carriers"
+    assert carriers_report().to_json()["scenario"] == "carriers"
 
 
 def test_printed_report_names_what_was_skipped() -> None:

@@ -36,7 +36,7 @@ from benchmarks.resume.cases import (
 )
 from benchmarks.resume.crew import carrier_of, is_joined
 from benchmarks.resume.cutter import open_cutter
-from benchmarks.resume.report import ResumeReport, format_outcome, format_pause, to_json
+from benchmarks.resume.report import ResumeReport, format_outcome, format_pause
 from benchmarks.resume.run import ResumePlan, run_resume
 from benchmarks.resume.scenes import SCENES
 from benchmarks.resume.sink import Download
@@ -183,8 +183,9 @@ async def reports_of(plan: ResumePlan, folder: Path) -> list[ResumeReport]:
 
 
 def test_report_is_plain_json() -> None:
-    report = ResumeReport({}, {"rounds": 2}, {CUT: {OURS: Summary([trial(100), trial(300)])}})
-    read = json.loads(json.dumps(to_json(report)))
+    results = {CUT: {OURS: Summary([trial(100), trial(300)])}}
+    report = ResumeReport(machine={}, settings={"rounds": 2}, results=results)
+    read = json.loads(json.dumps(report.to_json()))
     assert read["scenario"] == "resume"
     found = read["results"][CUT][OURS]
     assert (found["pause_ms"], found["intact"], found["broken_after_ms"]) == (200, 2, None)
@@ -193,8 +194,13 @@ def test_report_is_plain_json() -> None:
 
 def test_report_shows_what_was_not_measured() -> None:
     console = Console(record=True, width=120, file=io.StringIO())
-    results = {CUT: {OURS: Summary([trial()])}}
-    ResumeReport({}, {}, results, {"path_silent": "needs root"}, ["round 1: no"]).show(console)
+    ResumeReport(
+        machine={},
+        settings={},
+        results={CUT: {OURS: Summary([trial()])}},
+        skipped={"path_silent": "needs root"},
+        failures=["round 1: no"],
+    ).show(console)
     shown = console.export_text()
     assert "path_silent: needs root" in shown
     assert "round 1: no" in shown
@@ -222,7 +228,7 @@ async def test_stopped_run_keeps_what_there_is(
     with trio.CancelScope() as scope:
         monkeypatch.setattr(progress, "advance", lambda *_: scope.cancel())
         await run_resume(plan, tmp_path, progress, kept.append)
-    assert to_json(kept[0])["incomplete"] is True
+    assert kept[0].to_json()["incomplete"] is True
     assert len(kept[0].results["nothing"][OURS].trials) == 1
 
 
