@@ -27,6 +27,7 @@ from benchmarks.idle.command import IDLE
 from benchmarks.listing import print_list
 from benchmarks.page.command import add_page_command
 from benchmarks.paths.command import PATHS
+from benchmarks.profiles.command import PROFILE
 from benchmarks.records import RESULTS
 from benchmarks.resume.command import RESUME
 from benchmarks.scenarios import SCENARIOS
@@ -87,7 +88,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     _add_flags_of_all(parser)
     commands = parser.add_subparsers(dest="command", metavar="SCENARIO")
-    for command in (*map(comparison, SCENARIOS), IDLE, PATHS, RESUME):
+    for command in (*map(comparison, SCENARIOS), PROFILE, IDLE, PATHS, RESUME):
         add_command(commands, command)
     add_guard_command(commands)
     add_compare_command(commands)

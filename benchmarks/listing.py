@@ -16,6 +16,7 @@ from benchmarks.idle.cases import known_cases
 from benchmarks.machine import describe_machine
 from benchmarks.paths.cases import PROFILES
 from benchmarks.paths.cases import SUBJECTS as PATHS_SUBJECTS
+from benchmarks.profiles.run import PROFILED
 from benchmarks.resume.cases import CASES as RESUME_CASES
 from benchmarks.resume.cases import SUBJECTS as RESUME_SUBJECTS
 from benchmarks.scenarios import SCENARIOS, Scenario
@@ -29,6 +30,7 @@ BENCH: Final = "`make bench` installs it, in an environment of its own"
 
 PACKAGES: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "idle": (known_cases(), [OURS]),
+    "profile": (PROFILED, [OURS]),
     "paths": ([profile.name for profile in PROFILES], PATHS_SUBJECTS),
     "resume": ([case.name for case in RESUME_CASES], RESUME_SUBJECTS),
 }

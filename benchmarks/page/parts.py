@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
@@ -46,6 +47,15 @@ GROUPS: Final = {
     "pass_": "With the intercept off, one process of ours",
 }
 """By how the name of a case of the spine begins: the heading of its table."""
+
+PROFILE_PICTURES: Final = {
+    "rps_32": "flame-requests",
+    "new_conns": "flame-connections",
+    "bulk": "flame-bulk",
+}
+"""By load, the flame graph of both processes."""
+
+CALLS_SHOWN: Final = 9
 
 RESULTS_LINK: Final = "../benchmarks/results/"
 
@@ -179,6 +189,32 @@ def _sessions(record: Record) -> str:
     return _joined(*_titled(("Figures", "Processor time"), tables))
 
 
+def _profile(record: Record) -> str:
+    results = record.results("profile")
+    blocks: list[str] = []
+    for name, picture in PROFILE_PICTURES.items():
+        if name in results:
+            blocks += [_picture(record, picture), _calls(name, results[name])]
+    return _joined(*blocks)
+
+
+def _calls(load: str, processes: Json) -> str:
+    """Return the table of times and system calls of one unit, those made most first."""
+    called: Counter[str] = Counter()
+    for one in processes.values():
+        called.update(one["calls"])
+    unit = next(iter(processes.values()))["unit"]
+    rows = [
+        [title, *(f"{one[key]:.3g}" for one in processes.values())]
+        for title, key in (("user time, µs", "user_us"), ("system time, µs", "system_us"))
+    ]
+    rows += [
+        [f"`{call}`", *(f"{one['calls'].get(call, 0):.2f}" for one in processes.values())]
+        for call, _ in called.most_common(CALLS_SHOWN)
+    ]
+    return table([f"`{load}`, for one {unit}", *processes], rows)
+
+
 def _idle(record: Record) -> str:
     results = record.results("idle")
     figures = figures_of(results)
@@ -249,6 +285,7 @@ PARTS: Final[Mapping[str, Callable[[Record], str]]] = {
     "cost": _cost,
     "targets": _targets,
     "peers": _peers,
+    "profile": _profile,
     "carriers": _carriers,
     "beside": _beside,
     "sessions": _sessions,

@@ -9,6 +9,7 @@ from typing import Final
 from benchmarks.cases import OURS
 from benchmarks.idle.cases import known_cases, rows_of
 from benchmarks.idle.report import format_bytes
+from benchmarks.page.flames import flame
 from benchmarks.page.panel import Bar, Panel, Point, Series
 from benchmarks.page.scale import Scale
 from benchmarks.page.svg import SERIES, WIDTH, Canvas
@@ -248,6 +249,16 @@ def _memory_bar(name: str, about: str, results: Json, figures: Figures) -> Bar |
     return Bar(words, "ours", _point(summary), results[name].get("target_bytes"))
 
 
+def _flame(load: str, title: str) -> Callable[[Record], Canvas | None]:
+    """Return what draws the stacks of both processes under a load."""
+
+    def draw_it(record: Record) -> Canvas | None:
+        processes = record.results("profile").get(load)
+        return flame(title, processes) if processes else None
+
+    return draw_it
+
+
 PICTURES: Final[Mapping[str, Callable[[Record], Canvas | None]]] = {
     "requests-by-connections": _requests,
     "bulk": _bulk,
@@ -256,6 +267,9 @@ PICTURES: Final[Mapping[str, Callable[[Record], Canvas | None]]] = {
     "echo-beside-bulk": _echo_beside,
     "cost-of-a-request": _cost,
     "memory-of-idle": _memory,
+    "flame-requests": _flame("rps_32", "Where the time of requests goes, 32 connections"),
+    "flame-connections": _flame("new_conns", "Where the time of new connections goes"),
+    "flame-bulk": _flame("bulk", "Where the time of one bulk stream goes"),
 }
 """By file name in docs/pictures; None where the results do not hold enough for it."""
 

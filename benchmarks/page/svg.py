@@ -44,6 +44,7 @@ def _style() -> str:
         ".title{font-size:17px}",
         ".bold{font-weight:bold}",
         "path,polyline{fill:none}",
+        ".soft{fill-opacity:.4}",
     ]
     for index in (0, 1):
         found = [
@@ -88,6 +89,13 @@ class Canvas:
         place = f'x="{short_number(x)}" y="{short_number(y)}"'
         size = f'width="{short_number(width)}" height="{short_number(height)}"'
         self.body.append(f'<rect {place} {size} rx="2" class="{kind}"/>')
+
+    def tile(self, x: float, y: float, width: float, height: float, kind: str, hint: str) -> None:
+        """Fill a rectangle in a pale colour; *hint* is shown to a pointer that rests on it."""
+        place = f'x="{short_number(x)}" y="{short_number(y)}"'
+        size = f'width="{short_number(width)}" height="{short_number(height)}"'
+        title = f"<title>{escape(hint)}</title>"
+        self.body.append(f'<rect {place} {size} class="{kind} soft">{title}</rect>')
 
     def render(self) -> str:
         """Return the file."""
