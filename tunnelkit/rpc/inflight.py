@@ -1,0 +1,129 @@
+"""Calls that are under way, in both directions: ids, deadlines, bounds (no I/O).
+
+Two tables, which know nothing of each other.  `Outgoing` holds what this side waits for: each call
+ends exactly once, by its reply, by its deadline, because the caller gave up, or because the peer is
+gone.  `Incoming` holds what this side carries out for the peer: each call is answered at most once,
+and not at all once the peer has cancelled it.
+
+Time is an argument, in seconds of any one steady clock.  What a table holds for a call is up to its
+owner: something to wake on this side, something to cancel on the other.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from .codes import RpcCode, RpcError
+from .messages import Id
+
+__all__ = ["MAX_INCOMING", "MAX_OUTGOING", "Incoming", "Outgoing"]
+
+MAX_OUTGOING: Final = 4096
+"""Most calls that this side waits for at once.  Stops: a peer that answers nothing making the
+memory grow by everybody who asks it."""
+
+MAX_INCOMING: Final = 256
+"""Most calls of a peer that are carried out at once.  Stops: floods of calls."""
+
+T = TypeVar("T")
+
+
+class Outgoing(Generic[T]):
+    """Calls of this side that wait for a reply; ids are numbers from 1 on, never used again."""
+
+    def __init__(self, most: int = MAX_OUTGOING) -> None:
+        self._most = most
+        self._calls: dict[int, T] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._ids = count(1)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, call: T, deadline: float | None = None) -> int:
+        """Take note of a call and return its id.
+
+        Args:
+            deadline: when it is over unanswered; None: never.
+
+        Raises:
+            RpcError: BUSY, as many calls wait already as may.
+        """
+        if len(self._calls) >= self._most:
+            text = f"{self._most} calls wait for an answer of this peer already"
+            raise RpcError(RpcCode.BUSY, text)
+        number = next(self._ids)
+        self._calls[number] = call
+        if deadline is not None:
+            heapq.heappush(self._deadlines, (deadline, number))
+        return number
+
+    def get(self, number: Id) -> T | None:
+        """Return a call that still waits."""
+        return self._calls.get(number) if type(number) is int else None
+
+    def end(self, number: Id) -> T | None:
+        """The call is over; return it, or None: it was over already, or there never was one."""
+        return self._calls.pop(number, None) if type(number) is int else None
+
+    def end_all(self) -> list[T]:
+        """All calls are over: the peer is gone."""
+        calls, self._calls = list(self._calls.values()), {}
+        self._deadlines.clear()
+        return calls
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When the next call is over unanswered; None: no call has a deadline."""
+        while self._deadlines and self._deadlines[0][1] not in self._calls:
+            heapq.heappop(self._deadlines)  # it was answered
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expired(self, now: float) -> Iterator[tuple[int, T]]:
+        """End every call whose deadline has come; the peer is to be told."""
+        while (deadline := self.next_deadline) is not None and deadline <= now:
+            number = heapq.heappop(self._deadlines)[1]
+            yield number, self._calls.pop(number)
+
+
+class Incoming(Generic[T]):
+    """Calls of the peer that are carried out here."""
+
+    def __init__(self, most: int = MAX_INCOMING) -> None:
+        self._most = most
+        self._calls: dict[Id, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, request_id: Id, call: T) -> None:
+        """Take note of a call.
+
+        Raises:
+            RpcError: INVALID_REQUEST, a call with this id is under way; BUSY, too many are.
+        """
+        if len(self._calls) >= self._most:
+            raise RpcError(RpcCode.BUSY, f"{self._most} calls are under way already")
+        if request_id in self._calls:
+            raise RpcError(RpcCode.INVALID_REQUEST, "a call with this id is under way")
+        self._calls[request_id] = call
+
+    def get(self, request_id: Id) -> T | None:
+        """Return a call that is under way."""
+        return self._calls.get(request_id)
+
+    def end(self, request_id: Id) -> bool:
+        """The call is over; say whether it is still to be answered."""
+        return self._calls.pop(request_id, None) is not None
+
+    def cancel(self, request_id: Id) -> T | None:
+        """The peer gave up: return the call, which is not to be answered any more."""
+        return self._calls.pop(request_id, None)
+
+    def end_all(self) -> list[T]:
+        """The peer is gone: return what is to be cancelled."""
+        calls, self._calls = list(self._calls.values()), {}
+        return calls

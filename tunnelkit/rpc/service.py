@@ -1,0 +1,256 @@
+"""Services as typed classes: from annotations to what can be called, and what it takes (no I/O).
+
+An *interface* is a class of annotated methods whose bodies raise `NotServed`::
+
+    class Clock(Service, name="clock"):
+        async def now(self, zone: str = "UTC") -> Moment:
+            raise NotServed
+
+        def ticks(self, seconds: float) -> AsyncIterator[Moment]:
+            raise NotServed
+
+A server derives from it and overrides what it serves, so that what it does not serve answers with
+`NOT_SERVED`.  A client gets an object of the same type (`Peer.proxy`), so that a type checker sees
+both sides.  Nothing is generated.
+
+On the wire a method is called ``clock.now``: the names of the service and of the method, both in
+snake_case.  A service whose meaning changes gets another name (``clock_v2``), and can be served
+beside the first.
+
+Parameters become one record, which msgspec decodes and checks in one step; a wrong field is named
+by its path (``$.zone``).  Records are attrs classes.  A method that returns an `AsyncIterator` has
+a *streamed* result.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from tunnelkit.errors import LocalProtocolError
+
+from .codes import RpcCode, RpcError
+
+__all__ = [
+    "MethodSpec",
+    "NotServed",
+    "Service",
+    "methods_of",
+    "rpc_method",
+    "service_name",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_SETTINGS: Final = "__rpc_settings__"
+
+
+class NotServed(RpcError):
+    """The method is part of the contract, and nobody serves it here."""
+
+    def __init__(self) -> None:
+        super().__init__(RpcCode.NOT_SERVED, "nobody serves this method here")
+
+
+class Service:
+    """What interfaces derive from.
+
+    Args:
+        name: what the service is called on the wire, in snake_case; only an interface gives one.
+    """
+
+    rpc_name: ClassVar[str] = ""
+    rpc_interface: ClassVar[type[Service]]
+    rpc_methods: ClassVar[Mapping[str, MethodSpec]]
+
+    def __init_subclass__(cls, *, name: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if name is None:
+            return
+        if not _NAME.fullmatch(name):
+            raise LocalProtocolError(f"service name {name!r} is not in snake_case")
+        cls.rpc_name = name
+        cls.rpc_interface = cls
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    read_only: bool = False
+    requires_state: tuple[str, ...] = ()
+
+
+def rpc_method(
+    *, read_only: bool = False, requires_state: tuple[str, ...] = ()
+) -> Callable[[_F], _F]:
+    """Say more of a method of an interface.
+
+    Args:
+        read_only: it changes nothing, so that a stale epoch does not keep it from being called.
+        requires_state: the states of the service in which it can be called; none: in all.
+    """
+
+    def note(function: _F) -> _F:
+        setattr(function, _SETTINGS, _Settings(read_only, requires_state))
+        return function
+
+    return note
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """One method of an interface, as callers and servers need to know it."""
+
+    service: str
+    name: str
+    about: str
+    """The first paragraph of its docstring."""
+    parameters: Mapping[str, inspect.Parameter]
+    types: Mapping[str, Any]
+    """By parameter."""
+    result: Any
+    """The type of the result, or of one of its items."""
+    is_streamed: bool
+    read_only: bool
+    requires_state: tuple[str, ...]
+    by_name: type[msgspec.Struct]
+    """The record of its parameters, from an object."""
+    by_place: type[msgspec.Struct]
+    """The same from an array."""
+
+    @property
+    def wire_name(self) -> str:
+        """What it is called on the wire."""
+        return f"{self.service}.{self.name}"
+
+    def decode(self, params: Raw) -> dict[str, Any]:
+        """Return the arguments in *params*, an object or an array.
+
+        Raises:
+            RpcError: INVALID_PARAMS, with the path to what is wrong.
+        """
+        data = bytes(params)
+        record = self.by_place if data[:1] == b"[" else self.by_name
+        try:
+            found = msgspec.json.decode(data, type=record)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            text = str(error) if isinstance(error, msgspec.ValidationError) else "this is no JSON"
+            raise RpcError(RpcCode.INVALID_PARAMS, f"{self.wire_name}: {text}") from None
+        return {name: getattr(found, name) for name in self.types}
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> msgspec.Struct:
+        """Return the record of arguments of a call, as the caller wrote them.
+
+        Raises:
+            TypeError: they do not fit the method's parameters.
+        """
+        signature = inspect.Signature(list(self.parameters.values()))
+        bound = signature.bind(*args, **kwargs)
+        return self.by_name(**bound.arguments)
+
+
+def service_name(interface: type[Service]) -> str:
+    """Return what an interface is called on the wire.
+
+    Raises:
+        LocalProtocolError: it has no name: it is no interface.
+    """
+    if not interface.rpc_name:
+        text = "derive from an interface, or give a name: class X(Service, name=...)"
+        raise LocalProtocolError(f"{interface.__name__} is no service; {text}")
+    return interface.rpc_name
+
+
+def methods_of(interface: type[Service]) -> Mapping[str, MethodSpec]:
+    """Return the methods of an interface by their names, in the order in which they are written.
+
+    Args:
+        interface: an interface, or a class that serves one.
+
+    Raises:
+        LocalProtocolError: a method lacks annotations, or takes what cannot be sent.
+    """
+    service = service_name(interface)
+    found = interface.rpc_interface
+    if "rpc_methods" not in vars(found):
+        found.rpc_methods = _read(found, service)
+    return found.rpc_methods
+
+
+def _read(found: type[Service], service: str) -> Mapping[str, MethodSpec]:
+    functions = {
+        name: value
+        for one in reversed(found.__mro__)
+        if issubclass(one, Service) and one is not Service
+        for name, value in vars(one).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    return {name: _spec_of(service, name, function) for name, function in functions.items()}
+
+
+def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpec:
+    place = f"{service}.{name}"
+    if not _NAME.fullmatch(name):
+        raise LocalProtocolError(f"method name {place!r} is not in snake_case")
+    hints = typing.get_type_hints(function)
+    _, *parameters = inspect.signature(function).parameters.values()  # without self
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            _refuse(place, f"*{parameter.name} cannot be sent: name each parameter")
+        if parameter.name not in hints:
+            _refuse(place, f"parameter {parameter.name!r} has no annotation")
+    if "return" not in hints:
+        _refuse(place, "the result has no annotation")
+    result, is_streamed = hints["return"], False
+    if typing.get_origin(result) in (AsyncIterator, AsyncIterable):
+        (result,), is_streamed = typing.get_args(result), True
+    elif not inspect.iscoroutinefunction(function):
+        _refuse(place, "it is neither `async def` nor does it return an AsyncIterator")
+    types = {parameter.name: hints[parameter.name] for parameter in parameters}
+    settings: _Settings = getattr(function, _SETTINGS, _Settings())
+    return MethodSpec(
+        service=service,
+        name=name,
+        about=(inspect.getdoc(function) or "").partition("\n\n")[0],
+        parameters={parameter.name: parameter for parameter in parameters},
+        types=types,
+        result=type(None) if result is None else result,
+        is_streamed=is_streamed,
+        read_only=settings.read_only,
+        requires_state=settings.requires_state,
+        by_name=_record(place, parameters, types, is_array=False),
+        by_place=_record(place, parameters, types, is_array=True),
+    )
+
+
+def _refuse(place: str, why: str) -> NoReturn:
+    raise LocalProtocolError(f"{place} is no method that can be called from afar: {why}")
+
+
+def _record(
+    place: str,
+    parameters: list[inspect.Parameter],
+    types: Mapping[str, Any],
+    *,
+    is_array: bool,
+) -> type[msgspec.Struct]:
+    """Return the record of a method's parameters; unknown ones are refused."""
+    fields = [
+        (one.name, types[one.name])
+        if one.default is one.empty
+        else (one.name, types[one.name], one.default)
+        for one in parameters
+    ]
+    return msgspec.defstruct(
+        place.replace(".", "_"),
+        fields,
+        array_like=is_array,
+        forbid_unknown_fields=True,
+        kw_only=not is_array,
+    )
