@@ -1,0 +1,32 @@
+"""Two-way RPC: both sides of one connection serve and call at the same time.
+
+How it works
+------------
+A *peer* is one end of a connection.  It serves the services that it was given and calls those of
+the other end, over whatever carries messages: lines on a Trio stream (TCP, TLS, unix sockets,
+stdio, a stream of a tunnel) or text messages of a WebSocket.  The messages are JSON-RPC 2.0, so
+that any client of that can call; what goes beyond it is negotiated by being used (`messages`).
+
+    async with open_peer(channel, serve=[ClockService()]) as peer:
+        moment = await peer.proxy(Clock).now("UTC")
+
+* `messages` reads and writes, `inflight` knows what is under way, `service` knows what can be
+  called and with which types, `dispatch` decides what becomes of a request: none of them does I/O.
+* `peer` has one task that reads, one that writes, and one for each call that is served.  The
+  reader never waits for the writer: what is to be sent is queued, and the queue is bounded by
+  bounding what may cause it.  So a stalled half never stops the other.
+* Whoever leaves a call tells the other side.  The deadline of the scope in which a call is made
+  travels along, as the time that is left, so that it ends on both sides; a handler's own calls
+  inherit it.  When the connection ends, all calls end with `PeerGone`.
+* A streamed result is a sequence of numbered items under credit: a slow consumer slows the
+  producer, and nothing else.
+
+Names on the wire that begin with ``rpc.`` belong to the protocol itself.
+"""
+
+from __future__ import annotations
+
+from .codes import PeerGone, RpcCode, RpcError
+from .service import NotServed, Service, rpc_method
+
+__all__ = ["NotServed", "PeerGone", "RpcCode", "RpcError", "Service", "rpc_method"]

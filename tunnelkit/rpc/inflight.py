@@ -1,18 +1,16 @@
-"""Calls that are under way, in both directions: ids, deadlines, bounds (no I/O).
+"""Calls that are under way, in both directions: ids and bounds (no I/O).
 
 Two tables, which know nothing of each other.  `Outgoing` holds what this side waits for: each call
-ends exactly once, by its reply, by its deadline, because the caller gave up, or because the peer is
-gone.  `Incoming` holds what this side carries out for the peer: each call is answered at most once,
-and not at all once the peer has cancelled it.
+ends exactly once, by its reply, because the caller gave up, or because the peer is gone.
+`Incoming` holds what this side carries out for the peer: each call is answered at most once, and
+not at all once the peer has cancelled it.
 
-Time is an argument, in seconds of any one steady clock.  What a table holds for a call is up to its
-owner: something to wake on this side, something to cancel on the other.
+What a table holds for a call is up to its owner: something to wake on this side, something to
+cancel on the other.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
 from itertools import count
 from typing import Final, Generic, TypeVar
 
@@ -37,17 +35,13 @@ class Outgoing(Generic[T]):
     def __init__(self, most: int = MAX_OUTGOING) -> None:
         self._most = most
         self._calls: dict[int, T] = {}
-        self._deadlines: list[tuple[float, int]] = []
         self._ids = count(1)
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def begin(self, call: T, deadline: float | None = None) -> int:
+    def begin(self, call: T) -> int:
         """Take note of a call and return its id.
-
-        Args:
-            deadline: when it is over unanswered; None: never.
 
         Raises:
             RpcError: BUSY, as many calls wait already as may.
@@ -57,8 +51,6 @@ class Outgoing(Generic[T]):
             raise RpcError(RpcCode.BUSY, text)
         number = next(self._ids)
         self._calls[number] = call
-        if deadline is not None:
-            heapq.heappush(self._deadlines, (deadline, number))
         return number
 
     def get(self, number: Id) -> T | None:
@@ -72,21 +64,7 @@ class Outgoing(Generic[T]):
     def end_all(self) -> list[T]:
         """All calls are over: the peer is gone."""
         calls, self._calls = list(self._calls.values()), {}
-        self._deadlines.clear()
         return calls
-
-    @property
-    def next_deadline(self) -> float | None:
-        """When the next call is over unanswered; None: no call has a deadline."""
-        while self._deadlines and self._deadlines[0][1] not in self._calls:
-            heapq.heappop(self._deadlines)  # it was answered
-        return self._deadlines[0][0] if self._deadlines else None
-
-    def expired(self, now: float) -> Iterator[tuple[int, T]]:
-        """End every call whose deadline has come; the peer is to be told."""
-        while (deadline := self.next_deadline) is not None and deadline <= now:
-            number = heapq.heappop(self._deadlines)[1]
-            yield number, self._calls.pop(number)
 
 
 class Incoming(Generic[T]):

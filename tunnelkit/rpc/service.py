@@ -123,6 +123,7 @@ class MethodSpec:
     """The record of its parameters, from an object."""
     by_place: type[msgspec.Struct]
     """The same from an array."""
+    has_keyword_only: bool = False
 
     @property
     def wire_name(self) -> str:
@@ -150,9 +151,10 @@ class MethodSpec:
         Raises:
             TypeError: they do not fit the method's parameters.
         """
+        if not self.has_keyword_only:
+            return self.by_name(*args, **kwargs)
         signature = inspect.Signature(list(self.parameters.values()))
-        bound = signature.bind(*args, **kwargs)
-        return self.by_name(**bound.arguments)
+        return self.by_name(**signature.bind(*args, **kwargs).arguments)
 
 
 def service_name(interface: type[Service]) -> str:
@@ -226,6 +228,7 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
         requires_state=settings.requires_state,
         by_name=_record(place, parameters, types, is_array=False),
         by_place=_record(place, parameters, types, is_array=True),
+        has_keyword_only=_has_keyword_only(parameters),
     )
 
 
@@ -252,5 +255,9 @@ def _record(
         fields,
         array_like=is_array,
         forbid_unknown_fields=True,
-        kw_only=not is_array,
+        kw_only=not is_array and _has_keyword_only(parameters),
     )
+
+
+def _has_keyword_only(parameters: list[inspect.Parameter]) -> bool:
+    return any(one.kind is one.KEYWORD_ONLY for one in parameters)

@@ -1,0 +1,249 @@
+"""Calls that wait: for an answer, for items, for leave to send more, for the rest of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import trio
+from msgspec import Raw
+from outcome import Error, Outcome, Value
+
+from .codes import PeerGone, RpcCode, RpcError
+from .messages import Reply, Request
+from .service import MethodSpec
+
+__all__ = ["Batch", "Items", "Served", "Waiting"]
+
+ITEMS_AHEAD: Final = 32
+"""Items of a streamed result that may be under way.  Stops: a slow reader filling the memory."""
+
+T = TypeVar("T")
+
+
+def _result_of(spec: MethodSpec, reply: Reply) -> Outcome[Any]:
+    """Return what a reply says: the result, or the error."""
+    if reply.result is None:
+        return Error(_error_of(reply))
+    return _decoded(spec, reply.result, type(None) if spec.is_streamed else spec.result)
+
+
+def _decoded(spec: MethodSpec, value: Raw, wanted: Any) -> Outcome[Any]:
+    try:
+        return Value(msgspec.json.decode(bytes(value), type=wanted))
+    except (msgspec.DecodeError, RecursionError) as error:
+        text = f"{spec.wire_name}: the peer's result is not of the type that was agreed on: {error}"
+        return Error(RpcError(RpcCode.INTERNAL_ERROR, text))
+
+
+def _error_of(reply: Reply) -> RpcError:
+    data: object = None
+    if reply.data is not None:
+        try:
+            data = msgspec.json.decode(bytes(reply.data))
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    return RpcError(reply.code, reply.text, data if isinstance(data, dict) else None)
+
+
+class Waiting:
+    """A call of this side that waits for its answer."""
+
+    __slots__ = ("_outcome", "_task", "spec")
+
+    def __init__(self, spec: MethodSpec) -> None:
+        self.spec = spec
+        self._task: trio.lowlevel.Task | None = None
+        self._outcome: Outcome[Any] | None = None
+
+    async def wait(self) -> Any:
+        """Wait for the answer, and return or raise it."""
+        if self._outcome is None:
+            self._task = trio.lowlevel.current_task()
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._task = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        else:
+            await trio.lowlevel.checkpoint()
+        assert self._outcome is not None  # whoever wakes it has set it
+        return self._outcome.unwrap()
+
+    def answered(self, reply: Reply) -> None:
+        """The answer came."""
+        self._finish(_result_of(self.spec, reply))
+
+    def failed(self, error: PeerGone) -> None:
+        """No answer will come."""
+        self._finish(Error(error))
+
+    def _finish(self, outcome: Outcome[Any]) -> None:
+        self._outcome = outcome
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+
+class Items(AsyncIterator[T], Generic[T]):
+    """A streamed result, for its caller.
+
+    Leave it by `aclose` (or `contextlib.aclosing`) where not all items are taken: that tells the
+    peer, which otherwise waits for leave to send more until the connection ends.
+    """
+
+    def __init__(
+        self,
+        spec: MethodSpec,
+        begin: Callable[[Items[T]], Awaitable[int]],
+        allow: Callable[[int, int], None],
+        give_up: Callable[[int], None],
+    ) -> None:
+        self.spec = spec
+        self.credit = ITEMS_AHEAD
+        self._begin = begin
+        self._allow = allow
+        self._give_up = give_up
+        self._number: int | None = None
+        self._items: list[T] = []
+        self._next = 0
+        self._arrived = 0
+        self._end: Outcome[Any] | None = None
+        self._news = trio.Event()
+
+    def __aiter__(self) -> Items[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item.
+
+        Raises:
+            RpcError: the peer ended the call with an error, after the items before it.
+            PeerGone: the connection ended.
+        Cancellation: atomic; the call goes on.
+        """
+        if self._number is None and self._end is None:
+            self._number = await self._begin(self)
+        else:
+            await trio.lowlevel.checkpoint()
+        while not self._items and self._end is None:
+            await self._news.wait()
+        if self._items:
+            return self._take()
+        assert self._end is not None  # the loop says so
+        self._end.unwrap()
+        raise StopAsyncIteration
+
+    def _take(self) -> T:
+        item = self._items.pop(0)
+        self._next += 1
+        if self._end is None and self.credit - self._next <= ITEMS_AHEAD // 2:
+            self.credit = self._next + ITEMS_AHEAD
+            assert self._number is not None  # items have arrived
+            self._allow(self._number, self.credit)
+        return item
+
+    async def aclose(self) -> None:
+        """End the call; what has arrived is forgotten."""
+        if self._end is None:
+            self._finish(Error(trio.ClosedResourceError("the call was closed")))
+            if self._number is not None:
+                self._give_up(self._number)
+        self._items.clear()
+        await trio.lowlevel.checkpoint()
+
+    def arrived(self, number: int, value: Raw) -> None:
+        """An item came.
+
+        Raises:
+            RpcError: it is not the next one, or more than was allowed: the peer is not to be
+                trusted with more.
+        """
+        if number != self._arrived or number >= self.credit:
+            raise RpcError(RpcCode.INVALID_REQUEST, f"item {number} of a result, which was not due")
+        self._arrived += 1
+        outcome = _decoded(self.spec, value, self.spec.result)
+        if isinstance(outcome, Error):
+            self._finish(outcome)
+            if self._number is not None:
+                self._give_up(self._number)
+            return
+        self._items.append(outcome.unwrap())
+        self._wake()
+
+    def answered(self, reply: Reply) -> None:
+        """The last item was sent before."""
+        self._finish(Value(None) if reply.result is not None else Error(_error_of(reply)))
+
+    def failed(self, error: PeerGone) -> None:
+        """Nothing more will come."""
+        self._finish(Error(error))
+
+    def _finish(self, end: Outcome[Any]) -> None:
+        if self._end is None:
+            self._end = end
+            self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+
+class Batch:
+    """The answers of a batch, which are sent together once all are there."""
+
+    def __init__(self, count: int, send: Callable[[bytes], None]) -> None:
+        self._missing = count
+        self._send = send
+        self._answers: list[bytes] = []
+
+    def add(self, answer: bytes) -> None:
+        """One answer is there."""
+        self._answers.append(answer)
+        self.skip()
+
+    def skip(self) -> None:
+        """One message is not answered."""
+        self._missing -= 1
+        if not self._missing and self._answers:
+            self._send(b"[" + b",".join(self._answers) + b"]")
+
+
+class Served:
+    """A call of the peer that is carried out here."""
+
+    __slots__ = ("_allowed", "_news", "batch", "is_cancelled", "request", "scope")
+
+    def __init__(self, request: Request, batch: Batch | None) -> None:
+        self.request = request
+        self.batch = batch
+        self.scope = trio.CancelScope()
+        self.is_cancelled = False
+        """Whether nobody waits for the answer any more."""
+        self._allowed = 0
+        self._news: trio.Event | None = None
+
+    def cancel(self) -> None:
+        """The caller gave up, or is gone."""
+        self.is_cancelled = True
+        self.scope.cancel()
+
+    def allow(self, upto: int) -> None:
+        """The caller takes so many items in all."""
+        if upto > self._allowed:
+            self._allowed = upto
+            if self._news is not None:
+                self._news.set()
+                self._news = None
+
+    async def wait_credit(self, number: int) -> None:
+        """Wait until the item of that number may be sent.
+
+        Cancellation: atomic.
+        """
+        while number >= self._allowed:
+            if self._news is None:
+                self._news = trio.Event()
+            await self._news.wait()

@@ -1,0 +1,56 @@
+"""Objects that look like a service and call it at the other end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar, cast
+
+import msgspec
+
+from .service import MethodSpec, Service, methods_of
+
+__all__ = ["Calling", "make_proxy"]
+
+T = TypeVar("T", bound=Service)
+
+_CLASSES: dict[type[Service], type[Service]] = {}
+
+
+class Calling(Protocol):
+    """What a proxy calls through: a peer."""
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+        """Call a method and return its result."""
+
+    def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
+        """Call a method whose result is streamed."""
+
+
+def make_proxy(interface: type[T], peer: Calling) -> T:
+    """Return an object of the type *interface* whose methods call those of *peer*.
+
+    Raises:
+        LocalProtocolError: it is no interface.
+    """
+    made = _CLASSES.get(interface)
+    if made is None:
+        methods = {name: _method(spec) for name, spec in methods_of(interface).items()}
+        made = type(f"{interface.__name__}Proxy", (interface,), methods)
+        _CLASSES[interface] = made
+    proxy = made.__new__(made)
+    object.__setattr__(proxy, "_peer", peer)
+    return cast("T", proxy)
+
+
+def _method(spec: MethodSpec) -> Callable[..., Any]:
+    def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        peer: Calling = self._peer
+        return peer.stream(spec, spec.bind(args, kwargs))
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        peer: Calling = self._peer
+        return peer.call(spec, spec.bind(args, kwargs))
+
+    made = stream if spec.is_streamed else call
+    made.__name__, made.__doc__ = spec.name, spec.about
+    return made
