@@ -6,7 +6,7 @@ at a time; the two never wait for each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -23,6 +23,10 @@ _READ_BYTES: Final = 64 * 1024
 
 class Channel(Protocol):
     """Carries whole messages in both directions, in order."""
+
+    on_output: Callable[[], None]
+    """Called by `receive` where the channel itself has something to send, which the next `send`
+    takes along; it must not wait."""
 
     async def send(self, messages: Sequence[bytes]) -> None:
         """Send some messages.
@@ -57,10 +61,13 @@ class LineChannel:
     ) -> None:
         self._stream = stream
         self._most = max_message_bytes
+        self.on_output: Callable[[], None] = lambda: None
         self._received = bytearray()
         self._searched = 0
 
     async def send(self, messages: Sequence[bytes]) -> None:
+        if not messages:
+            return
         # msgspec writes no line ends inside of a message.
         try:
             await self._stream.send_all(b"\n".join(messages) + b"\n")

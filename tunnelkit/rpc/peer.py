@@ -93,6 +93,7 @@ class Peer:
         self._gone: PeerGone | None = None
         self._epochs: dict[str, int] = {}
         self._over = trio.Event()
+        channel.on_output = self._something_to_send
 
     # --- for callers ------------------------------------------------------------------------
 
@@ -167,11 +168,14 @@ class Peer:
         if self._gone is not None:
             return
         self._queue.append(message)
-        self._is_sending = True
         self._queued_bytes += len(message)
-        self._something.set()
+        self._something_to_send()
         if self._queued_bytes > MOST_BYTES:
             self.end("the peer sends and does not read")
+
+    def _something_to_send(self) -> None:
+        self._is_sending = True
+        self._something.set()
 
     async def _wait_room(self) -> None:
         """Wait until little enough waits to be sent.
