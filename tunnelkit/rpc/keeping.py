@@ -1,0 +1,130 @@
+"""A peer that comes back: connect, register, call; when the connection ends, do it again.
+
+Calls go to the connection there is.  While there is none they wait, as long as the scope of the
+caller lets them; a call that was under way when a connection ended ends with `PeerGone` and is
+not made again, because it may have been carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+
+from tunnelkit.dialer import GOOD_LINK_SECONDS, next_delay, sleep_unless_clock_jumps
+from tunnelkit.errors import TunnelError
+from tunnelkit.services import open_service_nursery
+
+from .channels import Channel
+from .dispatch import Caller, Middleware
+from .peer import Peer, open_peer
+from .proxy import make_proxy
+from .service import MethodSpec, Service
+
+__all__ = ["KeptPeer", "keep_peer"]
+
+_log = logging.getLogger("tunnelkit.rpc")
+
+T = TypeVar("T", bound=Service)
+
+
+class KeptPeer:
+    """A peer over whichever connection there is; made by `keep_peer`."""
+
+    def __init__(self) -> None:
+        self.peer: Peer | None = None
+        """The peer of the connection that is up and registered, if one is."""
+        self.last_error = ""
+        """Why there was no connection last."""
+        self.connects = 0
+        """How often a connection came up."""
+        self._changed = trio.Event()
+
+    def proxy(self, interface: type[T]) -> T:
+        """Return an object whose methods call those of the peer, over any connection."""
+        return make_proxy(interface, self)
+
+    async def wait_open(self) -> Peer:
+        """Wait until there is a connection, and return its peer.
+
+        Cancellation: atomic.
+        """
+        while self.peer is None:
+            await self._changed.wait()
+        return self.peer
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+        """Call a method; as `Peer.call`, once there is a connection."""
+        peer = await self.wait_open()
+        return await peer.call(spec, params)
+
+    async def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
+        """Call a method whose result is streamed; it ends with the connection it began on."""
+        peer = await self.wait_open()
+        async for item in peer.stream(spec, params):
+            yield item
+
+    def set_peer(self, peer: Peer | None) -> None:
+        """There is a connection now, or none any more; `keep_peer` says so."""
+        self.peer = peer
+        self.connects += peer is not None
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+@asynccontextmanager
+async def keep_peer(
+    connect: Callable[[], Awaitable[Channel]],
+    *,
+    serve: Iterable[Service] = (),
+    middleware: Sequence[Middleware] = (),
+    caller: Caller | None = None,
+    register: Callable[[Peer], Awaitable[object]] | None = None,
+) -> AsyncGenerator[KeptPeer]:
+    """Keep a connection to a peer until the block is left.
+
+    Args:
+        connect: makes a connection; raises a TunnelError or OSError where that fails.
+        serve: what the other side can call, over each connection.
+        middleware: functions around each call that is served.
+        caller: who the other side is.
+        register: called over each new connection before anybody else can call; where it fails,
+            the connection is closed and tried again later.
+    """
+    kept = KeptPeer()
+    services = tuple(serve)
+
+    async def hold() -> None:
+        async with open_peer(
+            await connect(), serve=services, middleware=middleware, caller=caller
+        ) as peer:
+            if register is not None:
+                await register(peer)
+            kept.set_peer(peer)
+            await peer.wait_closed()
+
+    async def keep() -> None:
+        failures = 0
+        while True:
+            started = trio.current_time()
+            try:
+                await hold()
+                kept.last_error = "the connection ended"
+            except (TunnelError, OSError) as error:
+                kept.last_error = str(error)
+            finally:
+                kept.set_peer(None)
+            was_good = trio.current_time() - started > GOOD_LINK_SECONDS
+            failures = 1 if was_good else failures + 1
+            delay = next_delay(failures, random.random())
+            _log.info("no connection: %s; trying again in %.2g s", kept.last_error, delay)
+            await sleep_unless_clock_jumps(delay)
+
+    async with open_service_nursery() as nursery:
+        nursery.start_soon(keep)
+        yield kept
