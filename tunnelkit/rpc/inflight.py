@@ -93,9 +93,10 @@ class Incoming(Generic[T]):
         """Return a call that is under way."""
         return self._calls.get(request_id)
 
-    def end(self, request_id: Id) -> bool:
-        """The call is over; say whether it is still to be answered."""
-        return self._calls.pop(request_id, None) is not None
+    def end(self, request_id: Id, call: T) -> None:
+        """The call is over; another one may have its id by now, if the peer cancelled this."""
+        if self._calls.get(request_id) is call:
+            del self._calls[request_id]
 
     def cancel(self, request_id: Id) -> T | None:
         """The peer gave up: return the call, which is not to be answered any more."""

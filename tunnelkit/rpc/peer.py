@@ -53,6 +53,12 @@ HIGH_BYTES: Final = 256 * 1024
 MOST_BYTES: Final = 8 * 1024 * 1024
 """With more than that the connection ends, bytes.  Stops: peers that send and never read."""
 
+MAX_NOTIFICATIONS: Final = 1000
+"""Most notifications of a peer that are carried out at once.  Stops: floods of them."""
+
+MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
+"""Longer deadlines of a caller are cut to this, seconds.  Stops: numbers that are no time."""
+
 MAX_COLLECTED: Final = 1000
 """Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
 
@@ -160,6 +166,14 @@ class Peer:
         Cancellation: atomic.
         """
         await self._over.wait()
+
+    async def flush(self) -> None:
+        """Wait until all that was to be sent has gone to the channel, or the connection is gone.
+
+        Cancellation: atomic.
+        """
+        while self._is_sending and self._gone is None:
+            await self._progress.wait()
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -269,7 +283,9 @@ class Peer:
             if batch is not None:
                 batch.skip()
             return
-        served = Served(request, batch)
+        if request.is_notification and batch is not None:
+            batch.skip()
+        served = Served(request, None if request.is_notification else batch)
         try:
             bound = self._registry.bind(request, self.caller)
             if request.is_notification:
@@ -277,16 +293,13 @@ class Peer:
             else:
                 self._incoming.begin(request.id, served)
         except RpcError as error:
-            if request.is_notification:
-                if batch is not None:
-                    batch.skip()
-            else:
+            if not request.is_notification:
                 self._answer(encode_error(request.id, error.code, error.text, error.data), batch)
             return
         self._nursery.start_soon(self._serve, bound, served)
 
     def _begin_notification(self) -> None:
-        if self._notifications >= MAX_COLLECTED:
+        if self._notifications >= MAX_NOTIFICATIONS:
             raise RpcError(RpcCode.BUSY, "too many notifications are under way")
         self._notifications += 1
 
@@ -316,7 +329,8 @@ class Peer:
     async def _serve(self, bound: Bound, served: Served) -> None:
         request = served.request
         timeout = bound.extras.timeout if bound.extras is not None else UNSET
-        deadline = trio.current_time() + timeout if timeout is not UNSET else inf
+        seconds = min(max(timeout, 0.0), MAX_TIMEOUT_SECONDS) if timeout is not UNSET else inf
+        deadline = trio.current_time() + seconds
         with trio.CancelScope(deadline=deadline) as served.scope:
             message = await self._outcome(bound, served)
         if served.scope.cancelled_caught:
@@ -324,8 +338,6 @@ class Peer:
             message = encode_error(request.id, code, text)
         if request.is_notification:
             self._notifications -= 1
-            if served.batch is not None:
-                served.batch.skip()
             return
         if not served.is_cancelled:
             self._answer(message, served.batch)
@@ -335,7 +347,7 @@ class Peer:
             await self._wait_room()
         except PeerGone:
             pass
-        self._incoming.end(request.id)
+        self._incoming.end(request.id, served)
         self._wake()
 
     async def _outcome(self, bound: Bound, served: Served) -> bytes:
@@ -456,6 +468,8 @@ async def open_peer(
         peer: Peer = await nursery.start(run)
         try:
             yield peer
+            with trio.move_on_after(CLOSE_SECONDS):
+                await peer.flush()
         finally:
             nursery.cancel_scope.cancel()
 

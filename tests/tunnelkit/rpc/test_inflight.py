@@ -71,7 +71,7 @@ def test_id_of_a_call_under_way_is_refused() -> None:
 def test_id_may_be_used_again_after_its_answer() -> None:
     calls: Incoming[str] = Incoming()
     calls.begin(1, "a")
-    assert calls.end(1)
+    calls.end(1, "a")
     calls.begin(1, "b")
     assert len(calls) == 1
 
@@ -83,10 +83,19 @@ def test_number_and_text_are_different_ids() -> None:
     assert (calls.get(1), calls.get("1")) == ("a", "b")
 
 
-def test_cancelled_call_is_not_answered() -> None:
+def test_call_is_cancelled_once() -> None:
     calls: Incoming[str] = Incoming()
     calls.begin(5, "a")
-    assert (calls.cancel(5), calls.end(5), calls.cancel(5)) == ("a", False, None)
+    assert (calls.cancel(5), calls.cancel(5)) == ("a", None)
+
+
+def test_cancelled_call_does_not_end_the_next_one_of_its_id() -> None:
+    calls: Incoming[str] = Incoming()
+    calls.begin(5, "a")
+    calls.cancel(5)
+    calls.begin(5, "b")
+    calls.end(5, "a")
+    assert calls.get(5) == "b"
 
 
 def test_incoming_calls_are_bounded() -> None:

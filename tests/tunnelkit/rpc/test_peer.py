@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tunnelkit.errors import ConfigurationError
@@ -320,6 +321,34 @@ async def test_reply_that_nobody_asked_for_is_counted(autojump_clock: MockClock)
         await left.send_all(b'{"jsonrpc":"2.0","id":9,"result":1}\n')
         await trio.sleep(1)
         assert peer.stray_replies == 1
+
+
+async def test_notification_in_a_batch_holds_up_nobody(autojump_clock: MockClock) -> None:
+    batch = [
+        {"jsonrpc": "2.0", "method": "clock.wait", "params": [50]},
+        call_of("clock.now", []),
+    ]
+    async with plain() as client:
+        with trio.fail_after(1):
+            (answer,) = await client.ask(batch)
+    assert answer["result"]["zone"] == "UTC"
+
+
+@pytest.mark.parametrize("timeout", [-5, 1e300, 0])
+async def test_timeout_that_is_no_time_harms_nobody(timeout: float) -> None:
+    async with plain() as client:
+        answer = await client.ask({**call_of("clock.wait", [0]), "tk": {"timeout": timeout}})
+        assert "result" in answer or answer["error"]["data"]["code"] == "DEADLINE_EXCEEDED"
+        assert "result" in await client.ask(call_of("clock.now", []))
+
+
+async def test_what_was_queued_is_sent_before_the_end() -> None:
+    left, right = memory_stream_pair()
+    async with open_peer(LineChannel(right), serve=[RealClock()]) as peer:
+        await left.send_all(b"{\n")
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.flush()
+    assert b"-32700" in await left.receive_some()
 
 
 # --- state and middleware -----------------------------------------------------------------------
