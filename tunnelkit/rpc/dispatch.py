@@ -113,6 +113,13 @@ class Registry:
             _check_state(service, spec, request.extras)
         return Bound(spec, service, spec.decode(request.params), caller, request.extras)
 
+    def extras_for(self, request: Request) -> Extras | None:
+        """Return what a reply tells beside the result: the epoch, to who speaks of such things."""
+        found = self._methods.get(request.method)
+        if request.extras is None or found is None or not isinstance(found[0], Stateful):
+            return None
+        return Extras(epoch=found[0].epoch)
+
     def _unknown(self, name: str) -> str:
         service = name.partition(".")[0]
         if service in self.services:

@@ -17,8 +17,9 @@ from tunnelkit.errors import ConfigurationError
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.dispatch import Bound, Caller, Handler, Stateful
-from tunnelkit.rpc.peer import MAX_COLLECTED, Peer, open_peer
+from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service, rpc_method
+from tunnelkit.rpc.serving import MAX_COLLECTED
 
 
 @attrs.frozen
@@ -394,8 +395,20 @@ async def test_stale_epoch_is_refused_and_the_client_learns() -> None:
         with pytest.raises(RpcError) as error:
             await proxy.toggle()
         assert (error.value.code, door.epoch) == (RpcCode.STALE_EPOCH, 2)
-        assert await proxy.look() == "closed"
         assert await proxy.toggle() == "open"
+
+
+async def test_stale_epoch_keeps_nobody_from_looking() -> None:
+    left, right = memory_stream_pair()
+    door = RealDoor()
+    async with (
+        open_peer(LineChannel(left)) as caller,
+        open_peer(LineChannel(right), serve=[door]),
+    ):
+        proxy = caller.proxy(Door)
+        await proxy.toggle()
+        door.change_state("closed")
+        assert await proxy.look() == "closed"
 
 
 async def test_method_that_needs_another_state_is_refused() -> None:

@@ -1,0 +1,211 @@
+"""The half of a peer that serves: each call of the other end is a task, and its answer a message.
+
+A call holds its place among those under way until there was room for its answer, so that a peer
+that calls and does not read soon has no places left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from math import inf
+from typing import Any, Final, cast
+
+import trio
+from msgspec import UNSET
+
+from tunnelkit.errors import TunnelError
+
+from .calls import Batch, Served
+from .codes import PeerGone, RpcCode, RpcError
+from .dispatch import Bound, Caller, Handler, Middleware, Registry
+from .inflight import Incoming
+from .messages import Id, Request, encode_error, encode_request, encode_result
+from .sending import Sending
+
+__all__ = ["MAX_COLLECTED", "Serving"]
+
+_log = logging.getLogger("tunnelkit.rpc")
+
+MAX_NOTIFICATIONS: Final = 1000
+"""Most notifications of a peer that are carried out at once.  Stops: floods of them."""
+
+MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
+"""Longer deadlines of a caller are cut to this, seconds.  Stops: numbers that are no time."""
+
+MAX_COLLECTED: Final = 1000
+"""Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
+
+CLOSE_SECONDS: Final = 1.0
+"""How long a producer of items may take to end after its last one, seconds."""
+
+
+class Serving:
+    """Carries out what the other end asks for.
+
+    Args:
+        registry: what can be called.
+        middleware: functions around each call, the first outermost.
+        caller: who is at the other end.
+        nursery: where calls run.
+        sending: where answers go.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        middleware: Sequence[Middleware],
+        caller: Caller,
+        nursery: trio.Nursery,
+        sending: Sending,
+    ) -> None:
+        self.caller = caller
+        self._registry = registry
+        self._handler = _chained(middleware)
+        self._nursery = nursery
+        self._sending = sending
+        self._calls: Incoming[Served] = Incoming()
+        self._notifications = 0
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def answer(self, message: bytes, batch: Batch | None) -> None:
+        """Send an answer, alone or with the others of its batch."""
+        if batch is not None:
+            batch.add(message)
+        else:
+            self._sending.put(message)
+
+    def begin(self, request: Request, batch: Batch | None) -> None:
+        """Begin to carry out a call or a notification, or answer why not."""
+        if request.is_notification and batch is not None:
+            batch.skip()
+        served = Served(request, None if request.is_notification else batch)
+        try:
+            bound = self._registry.bind(request, self.caller)
+            if request.is_notification:
+                self._begin_notification()
+            else:
+                self._calls.begin(request.id, served)
+        except RpcError as error:
+            if not request.is_notification:
+                extras = self._registry.extras_for(request)
+                message = encode_error(request.id, error.code, error.text, error.data, extras)
+                self.answer(message, batch)
+            return
+        self._nursery.start_soon(self._serve, bound, served)
+
+    def _begin_notification(self) -> None:
+        if self._notifications >= MAX_NOTIFICATIONS:
+            raise RpcError(RpcCode.BUSY, "too many notifications are under way")
+        self._notifications += 1
+
+    def cancel(self, request_id: Id) -> None:
+        """The caller gave up; a no-op where the call is over."""
+        served = self._calls.cancel(request_id)
+        if served is not None:
+            served.cancel()
+
+    def allow(self, request_id: Id, upto: int) -> None:
+        """The caller takes so many items of a result in all."""
+        served = self._calls.get(request_id)
+        if served is not None:
+            served.allow(upto)
+
+    def end(self) -> None:
+        """Nobody is there any more: cancel everything."""
+        for served in self._calls.end_all():
+            served.cancel()
+
+    async def _serve(self, bound: Bound, served: Served) -> None:
+        request = served.request
+        timeout = bound.extras.timeout if bound.extras is not None else UNSET
+        seconds = min(max(timeout, 0.0), MAX_TIMEOUT_SECONDS) if timeout is not UNSET else inf
+        served.scope.deadline = trio.current_time() + seconds
+        message = b""
+        with served.scope:
+            message = await self._outcome(bound, served)
+        if served.scope.cancelled_caught:
+            code, text = RpcCode.DEADLINE_EXCEEDED, f"{bound.spec.wire_name} took too long"
+            message = encode_error(request.id, code, text)
+        if request.is_notification:
+            self._notifications -= 1
+            return
+        if not served.is_cancelled:
+            self.answer(message, served.batch)
+        elif served.batch is not None:
+            served.batch.skip()
+        try:
+            await self._sending.wait_room()
+        except PeerGone:
+            pass
+        self._calls.end(request.id, served)
+        self._sending.wake()
+
+    async def _outcome(self, bound: Bound, served: Served) -> bytes:
+        """Carry a call out and return what answers it."""
+        request_id = served.request.id
+        try:
+            result = await self._handler(bound)
+            if bound.spec.is_streamed:
+                result = await self._send_items(result, bound, served)
+            return encode_result(request_id, result, self._registry.extras_for(served.request))
+        except RpcError as error:
+            extras = self._registry.extras_for(served.request)
+            return encode_error(request_id, error.code, error.text, error.data, extras)
+        except TunnelError as error:
+            return encode_error(request_id, RpcCode.REFUSED, str(error))
+        except Exception as error:
+            _log.exception("method %s failed", bound.spec.wire_name, exc_info=error)
+            text = "internal error: the log of the program that serves it says more"
+            return encode_error(request_id, RpcCode.INTERNAL_ERROR, text)
+
+    async def _send_items(self, items: AsyncIterator[Any], bound: Bound, served: Served) -> object:
+        """Send items as far as the caller allows; return what answers the call after them."""
+        wanted = bound.extras.items if bound.extras is not None else UNSET
+        try:
+            if wanted is UNSET:
+                return await _collected(items)
+            served.allow(wanted)
+            count = 0
+            async for value in items:
+                await served.wait_credit(count)
+                await self._sending.wait_room()
+                told = {"id": served.request.id, "n": count, "value": value}
+                self._sending.put(encode_request("rpc.item", told, UNSET))
+                count += 1
+            return count
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
+                    await close()
+
+
+async def _collected(items: AsyncIterator[Any]) -> list[Any]:
+    found: list[Any] = []
+    async for value in items:
+        if len(found) == MAX_COLLECTED:
+            text = f"the result has more than {MAX_COLLECTED} items: take it as a stream"
+            raise RpcError(RpcCode.TOO_LARGE, text)
+        found.append(value)
+    return found
+
+
+def _chained(middleware: Sequence[Middleware]) -> Handler:
+    """Return the handler that goes through *middleware*, the first outermost, to the method."""
+
+    async def innermost(bound: Bound) -> Any:
+        result = bound.begin()
+        return result if bound.spec.is_streamed else await result
+
+    handler: Handler = innermost
+    for one in reversed(middleware):
+        handler = cast("Callable[[Bound], Any]", partial(_through, one, handler))
+    return handler
+
+
+async def _through(one: Middleware, rest: Handler, bound: Bound) -> Any:
+    return await one(bound, rest)
