@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import trio
@@ -11,13 +11,11 @@ from msgspec import Raw
 from outcome import Error, Outcome, Value
 
 from .codes import PeerGone, RpcCode, RpcError
+from .flow import Credit, Feed
 from .messages import Reply, Request
 from .service import MethodSpec
 
-__all__ = ["Batch", "Items", "Served", "Waiting"]
-
-ITEMS_AHEAD: Final = 32
-"""Items of a streamed result that may be under way.  Stops: a slow reader filling the memory."""
+__all__ = ["Batch", "Items", "Served", "Values", "Waiting", "listed"]
 
 T = TypeVar("T")
 
@@ -50,10 +48,12 @@ def _error_of(reply: Reply) -> RpcError:
 class Waiting:
     """A call of this side that waits for its answer."""
 
-    __slots__ = ("_outcome", "_task", "spec")
+    __slots__ = ("_outcome", "_task", "credit", "spec")
 
     def __init__(self, spec: MethodSpec) -> None:
         self.spec = spec
+        self.credit: Credit | None = Credit() if spec.streamed else None
+        """What may be sent of a streamed argument."""
         self._task: trio.lowlevel.Task | None = None
         self._outcome: Outcome[Any] | None = None
 
@@ -102,16 +102,20 @@ class Items(AsyncIterator[T], Generic[T]):
         give_up: Callable[[int], None],
     ) -> None:
         self.spec = spec
-        self.credit = ITEMS_AHEAD
         self._begin = begin
         self._allow = allow
         self._give_up = give_up
         self._number: int | None = None
-        self._items: list[T] = []
-        self._next = 0
-        self._arrived = 0
-        self._end: Outcome[Any] | None = None
-        self._news = trio.Event()
+        self._feed: Feed[T] = Feed(f"the result of {spec.wire_name}", spec.result, self._allow_more)
+
+    @property
+    def credit(self) -> int:
+        """How many items the peer may send in all."""
+        return self._feed.credit
+
+    def _allow_more(self, upto: int) -> None:
+        assert self._number is not None  # items have arrived
+        self._allow(self._number, upto)
 
     def __aiter__(self) -> Items[T]:
         return self
@@ -124,71 +128,43 @@ class Items(AsyncIterator[T], Generic[T]):
             PeerGone: the connection ended.
         Cancellation: atomic; the call goes on.
         """
-        if self._number is None and self._end is None:
+        if self._number is None and self._feed.end is None:
             self._number = await self._begin(self)
         else:
             await trio.lowlevel.checkpoint()
-        while not self._items and self._end is None:
-            await self._news.wait()
-        if self._items:
-            return self._take()
-        assert self._end is not None  # the loop says so
-        self._end.unwrap()
-        raise StopAsyncIteration
-
-    def _take(self) -> T:
-        item = self._items.pop(0)
-        self._next += 1
-        if self._end is None and self.credit - self._next <= ITEMS_AHEAD // 2:
-            self.credit = self._next + ITEMS_AHEAD
-            assert self._number is not None  # items have arrived
-            self._allow(self._number, self.credit)
-        return item
+        return await self._feed.take()
 
     async def aclose(self) -> None:
         """End the call; what has arrived is forgotten."""
-        if self._end is None:
-            self._finish(Error(trio.ClosedResourceError("the call was closed")))
+        if self._feed.end is None:
+            self._feed.fail(trio.ClosedResourceError("the call was closed"))
             if self._number is not None:
                 self._give_up(self._number)
-        self._items.clear()
+        self._feed.clear()
         await trio.lowlevel.checkpoint()
 
     def arrived(self, number: int, value: Raw) -> None:
-        """An item came.
+        """An item came; one of a wrong type ends the call.
 
         Raises:
-            RpcError: it is not the next one, or more than was allowed: the peer is not to be
-                trusted with more.
+            RpcError: it was not due: the peer is not to be trusted with more.
         """
-        if number != self._arrived or number >= self.credit:
-            raise RpcError(RpcCode.INVALID_REQUEST, f"item {number} of a result, which was not due")
-        self._arrived += 1
-        outcome = _decoded(self.spec, value, self.spec.result)
-        if isinstance(outcome, Error):
-            self._finish(outcome)
+        try:
+            self._feed.arrived(number, value)
+        except RpcError as error:
+            if error.code != RpcCode.INVALID_PARAMS:
+                raise
+            self._feed.fail(error)
             if self._number is not None:
                 self._give_up(self._number)
-            return
-        self._items.append(outcome.unwrap())
-        self._wake()
 
     def answered(self, reply: Reply) -> None:
         """The last item was sent before."""
-        self._finish(Value(None) if reply.result is not None else Error(_error_of(reply)))
+        self._feed.finish(Value(None) if reply.result is not None else Error(_error_of(reply)))
 
     def failed(self, error: PeerGone) -> None:
         """Nothing more will come."""
-        self._finish(Error(error))
-
-    def _finish(self, end: Outcome[Any]) -> None:
-        if self._end is None:
-            self._end = end
-            self._wake()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
+        self._feed.fail(error)
 
 
 class Batch:
@@ -214,7 +190,7 @@ class Batch:
 class Served:
     """A call of the peer that is carried out here."""
 
-    __slots__ = ("_allowed", "_news", "batch", "is_cancelled", "request", "scope")
+    __slots__ = ("batch", "credit", "is_cancelled", "request", "scope", "values")
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.request = request
@@ -222,28 +198,33 @@ class Served:
         self.scope = trio.CancelScope()
         self.is_cancelled = False
         """Whether nobody waits for the answer any more."""
-        self._allowed = 0
-        self._news: trio.Event | None = None
+        self.credit = Credit()
+        """What may be sent of a streamed result."""
+        self.values: Feed[Any] | None = None
+        """What comes of a streamed argument, where there is one."""
 
     def cancel(self) -> None:
         """The caller gave up, or is gone."""
         self.is_cancelled = True
         self.scope.cancel()
 
-    def allow(self, upto: int) -> None:
-        """The caller takes so many items in all."""
-        if upto > self._allowed:
-            self._allowed = upto
-            if self._news is not None:
-                self._news.set()
-                self._news = None
 
-    async def wait_credit(self, number: int) -> None:
-        """Wait until the item of that number may be sent.
+class Values(AsyncIterator[Any]):
+    """A streamed argument, for the method that takes it."""
 
-        Cancellation: atomic.
-        """
-        while number >= self._allowed:
-            if self._news is None:
-                self._news = trio.Event()
-            await self._news.wait()
+    def __init__(self, feed: Feed[Any]) -> None:
+        self._feed = feed
+
+    def __aiter__(self) -> Values:
+        return self
+
+    async def __anext__(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return await self._feed.take()
+
+
+async def listed(values: Sequence[Any]) -> AsyncIterator[Any]:
+    """Yield an argument that came as one list, for a method that takes a streamed one."""
+    for value in values:
+        yield value
+        await trio.lowlevel.checkpoint()

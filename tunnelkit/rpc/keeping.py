@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -62,6 +70,13 @@ class KeptPeer:
         """Call a method; as `Peer.call`, once there is a connection."""
         peer = await self.wait_open()
         return await peer.call(spec, params)
+
+    async def call_with_values(
+        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+    ) -> Any:
+        """Call a method that takes a streamed argument, once there is a connection."""
+        peer = await self.wait_open()
+        return await peer.call_with_values(spec, params, values)
 
     async def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; it ends with the connection it began on."""

@@ -8,7 +8,14 @@ it sends what is wrong and reads nothing, loses the connection.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
@@ -24,6 +31,7 @@ from .calls import Batch, Items, Waiting
 from .channels import Channel
 from .codes import PeerGone, RpcError
 from .dispatch import Caller, Middleware, Registry
+from .flow import ending
 from .inflight import Outgoing
 from .messages import Extras, Reply, Request, encode_error, encode_request, parse
 from .proxy import make_proxy
@@ -87,6 +95,35 @@ class Peer:
             self._give_up(number)
             raise
 
+    async def call_with_values(
+        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+    ) -> Any:
+        """Call a method that takes a streamed argument; as `call`.
+
+        What *values* raises ends the call, and is raised.
+        """
+        waiting = Waiting(spec)
+        number = await self._begin(spec, params, waiting)
+        try:
+            async with open_service_nursery() as nursery:
+                nursery.start_soon(self._send_values, number, waiting, values)
+                return await waiting.wait()
+        except BaseException:
+            self._give_up(number)
+            raise
+
+    async def _send_values(self, number: int, waiting: Waiting, values: AsyncIterable[Any]) -> None:
+        assert waiting.credit is not None  # the method takes a streamed argument
+        count = 0
+        async with ending(values) as iterator:
+            async for value in iterator:
+                await waiting.credit.wait(count)
+                await self._sending.wait_room()
+                told = {"id": number, "n": count, "value": value}
+                self._sending.put(encode_request("rpc.value", told, UNSET))
+                count += 1
+        self._sending.put(encode_request("rpc.value_end", {"id": number, "count": count}, UNSET))
+
     def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; the call begins with the first item asked for."""
         begin = partial(self._begin, spec, params)
@@ -104,6 +141,8 @@ class Peer:
             extras.timeout = max(0.0, left)
         if isinstance(waiting, Items):
             extras.items = waiting.credit
+        elif waiting.credit is not None:
+            extras.values = True
         number = self._calls.begin(waiting)
         self._sending.put(encode_request(spec.wire_name, params, number, extras))
         return number
@@ -187,14 +226,26 @@ class Peer:
                 self._serving.cancel(request_id)
             elif request.method == "rpc.credit":
                 self._serving.allow(request_id, msgspec.json.decode(values["upto"], type=int))
-            elif request.method == "rpc.item":
-                waiting = self._calls.get(request_id)
-                if isinstance(waiting, Items):
-                    waiting.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
+            elif request.method == "rpc.value":
+                number = msgspec.json.decode(values["n"], type=int)
+                self._serving.value(request_id, number, values["value"])
+            elif request.method == "rpc.value_end":
+                self._serving.values_end(request_id)
+            else:
+                self._control_call(request.method, self._calls.get(request_id), values)
         except (msgspec.DecodeError, KeyError, RecursionError):
             pass
         except RpcError as error:
             self.end(error.text)
+
+    def _control_call(
+        self, method: str, waiting: Waiting | Items[Any] | None, values: Mapping[str, Raw]
+    ) -> None:
+        """A notification about a call of this side."""
+        if method == "rpc.item" and isinstance(waiting, Items):
+            waiting.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
+        elif method == "rpc.value_credit" and isinstance(waiting, Waiting) and waiting.credit:
+            waiting.credit.allow(msgspec.json.decode(values["upto"], type=int))
 
     # --- the end ----------------------------------------------------------------------------
 

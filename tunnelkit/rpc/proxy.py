@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -21,6 +21,11 @@ class Calling(Protocol):
 
     async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
         """Call a method and return its result."""
+
+    async def call_with_values(
+        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+    ) -> Any:
+        """Call a method that takes a streamed argument."""
 
     def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
         """Call a method whose result is streamed."""
@@ -51,6 +56,14 @@ def _method(spec: MethodSpec) -> Callable[..., Any]:
         peer: Calling = self._peer
         return peer.call(spec, spec.bind(args, kwargs))
 
-    made = stream if spec.is_streamed else call
+    def call_with_values(self: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        peer: Calling = self._peer
+        return peer.call_with_values(spec, *spec.bind_streamed(args, kwargs))
+
+    made: Callable[..., Any] = call
+    if spec.is_streamed:
+        made = stream
+    elif spec.streamed:
+        made = call_with_values
     made.__name__, made.__doc__ = spec.name, spec.about
     return made

@@ -19,7 +19,7 @@ beside the first.
 
 Parameters become one record, which msgspec decodes and checks in one step; a wrong field is named
 by its path (``$.zone``).  Records are attrs classes.  A method that returns an `AsyncIterator` has
-a *streamed* result.
+a *streamed* result; one parameter may be an `AsyncIterable`, and is streamed then.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ __all__ = [
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SETTINGS: Final = "__rpc_settings__"
+_ITERABLES: Final = (AsyncIterator, AsyncIterable)
 
 
 class NotServed(RpcError):
@@ -124,6 +125,10 @@ class MethodSpec:
     by_place: type[msgspec.Struct]
     """The same from an array."""
     has_keyword_only: bool = False
+    streamed: str = ""
+    """The parameter that is streamed, if one is; its record has it as a list, or not at all."""
+    item: Any = None
+    """The type of one item of that parameter."""
 
     @property
     def wire_name(self) -> str:
@@ -153,8 +158,23 @@ class MethodSpec:
         """
         if not self.has_keyword_only:
             return self.by_name(*args, **kwargs)
+        return self.by_name(**self._arguments(args, kwargs))
+
+    def bind_streamed(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[msgspec.Struct, AsyncIterable[Any]]:
+        """Return the record of the other arguments, and the one that is streamed.
+
+        Raises:
+            TypeError: they do not fit the method's parameters.
+        """
+        arguments = self._arguments(args, kwargs)
+        values = arguments.pop(self.streamed)
+        return self.by_name(**arguments), values
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         signature = inspect.Signature(list(self.parameters.values()))
-        return self.by_name(**signature.bind(*args, **kwargs).arguments)
+        return signature.bind(*args, **kwargs).arguments
 
 
 def service_name(interface: type[Service]) -> str:
@@ -210,11 +230,18 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
     if "return" not in hints:
         _refuse(place, "the result has no annotation")
     result, is_streamed = hints["return"], False
-    if typing.get_origin(result) in (AsyncIterator, AsyncIterable):
+    if typing.get_origin(result) in _ITERABLES:
         (result,), is_streamed = typing.get_args(result), True
     elif not inspect.iscoroutinefunction(function):
         _refuse(place, "it is neither `async def` nor does it return an AsyncIterator")
     types = {parameter.name: hints[parameter.name] for parameter in parameters}
+    streams = [name for name, kind in types.items() if typing.get_origin(kind) in _ITERABLES]
+    if len(streams) > 1:
+        _refuse(place, f"only one parameter can be streamed, and {' and '.join(streams)} are")
+    item = None
+    for name_of_stream in streams:
+        (item,) = typing.get_args(types[name_of_stream])
+        types[name_of_stream] = list[item] | msgspec.UnsetType  # type: ignore[valid-type]
     settings: _Settings = getattr(function, _SETTINGS, _Settings())
     return MethodSpec(
         service=service,
@@ -229,6 +256,8 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
         by_name=_record(place, parameters, types, is_array=False),
         by_place=_record(place, parameters, types, is_array=True),
         has_keyword_only=_has_keyword_only(parameters),
+        streamed=streams[0] if streams else "",
+        item=item,
     )
 
 
@@ -244,12 +273,7 @@ def _record(
     is_array: bool,
 ) -> type[msgspec.Struct]:
     """Return the record of a method's parameters; unknown ones are refused."""
-    fields = [
-        (one.name, types[one.name])
-        if one.default is one.empty
-        else (one.name, types[one.name], one.default)
-        for one in parameters
-    ]
+    fields = [_field(one, types[one.name]) for one in parameters]
     return msgspec.defstruct(
         place.replace(".", "_"),
         fields,
@@ -257,6 +281,12 @@ def _record(
         forbid_unknown_fields=True,
         kw_only=not is_array and _has_keyword_only(parameters),
     )
+
+
+def _field(one: inspect.Parameter, kind: Any) -> tuple[Any, ...]:
+    if msgspec.UnsetType in typing.get_args(kind):  # a streamed one comes later, mostly
+        return one.name, kind, msgspec.UNSET
+    return (one.name, kind) if one.default is one.empty else (one.name, kind, one.default)
 
 
 def _has_keyword_only(parameters: list[inspect.Parameter]) -> bool:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Any, Final, cast
 
 import trio
-from msgspec import UNSET
+from msgspec import UNSET, Raw
+from outcome import Value
 
 from tunnelkit.errors import TunnelError
 
-from .calls import Batch, Served
+from .calls import Batch, Served, Values, listed
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Handler, Middleware, Registry
+from .flow import Feed, ending
 from .inflight import Incoming
 from .messages import Id, Request, encode_error, encode_request, encode_result
 from .sending import Sending
@@ -36,9 +39,6 @@ MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
 
 MAX_COLLECTED: Final = 1000
 """Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
-
-CLOSE_SECONDS: Final = 1.0
-"""How long a producer of items may take to end after its last one, seconds."""
 
 
 class Serving:
@@ -85,6 +85,8 @@ class Serving:
         served = Served(request, None if request.is_notification else batch)
         try:
             bound = self._registry.bind(request, self.caller)
+            if bound.spec.streamed:
+                bound = self._with_values(bound, served)
             if request.is_notification:
                 self._begin_notification()
             else:
@@ -96,6 +98,50 @@ class Serving:
                 self.answer(message, batch)
             return
         self._nursery.start_soon(self._serve, bound, served)
+
+    def _with_values(self, bound: Bound, served: Served) -> Bound:
+        """Return the call with its streamed argument: what comes later, or came as a list."""
+        name = bound.spec.streamed
+        values: AsyncIterator[Any]
+        if bound.arguments[name] is not UNSET:
+            values = listed(bound.arguments[name])
+        elif bound.extras is not None and bound.extras.values is True:
+            feed = served.values = Feed(
+                f"{name} of {bound.spec.wire_name}",
+                bound.spec.item,
+                lambda upto: self._allow_values(served, upto),
+            )
+            values = Values(feed)
+            self._allow_values(served, feed.credit)
+        else:
+            text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
+            raise RpcError(RpcCode.INVALID_PARAMS, text)
+        return replace(bound, arguments={**bound.arguments, name: values})
+
+    def _allow_values(self, served: Served, upto: int) -> None:
+        told = {"id": served.request.id, "upto": upto}
+        self._sending.put(encode_request("rpc.value_credit", told, UNSET))
+
+    def value(self, request_id: Id, number: int, value: Raw) -> None:
+        """An item of a streamed argument came.
+
+        Raises:
+            RpcError: it was not due.
+        """
+        served = self._calls.get(request_id)
+        if served is not None and served.values is not None:
+            try:
+                served.values.arrived(number, value)
+            except RpcError as error:
+                if error.code != RpcCode.INVALID_PARAMS:
+                    raise
+                served.values.fail(error)
+
+    def values_end(self, request_id: Id) -> None:
+        """The streamed argument of a call has ended."""
+        served = self._calls.get(request_id)
+        if served is not None and served.values is not None:
+            served.values.finish(Value(None))
 
     def _begin_notification(self) -> None:
         if self._notifications >= MAX_NOTIFICATIONS:
@@ -112,7 +158,7 @@ class Serving:
         """The caller takes so many items of a result in all."""
         served = self._calls.get(request_id)
         if served is not None:
-            served.allow(upto)
+            served.credit.allow(upto)
 
     def end(self) -> None:
         """Nobody is there any more: cancel everything."""
@@ -165,23 +211,18 @@ class Serving:
     async def _send_items(self, items: AsyncIterator[Any], bound: Bound, served: Served) -> object:
         """Send items as far as the caller allows; return what answers the call after them."""
         wanted = bound.extras.items if bound.extras is not None else UNSET
-        try:
+        async with ending(items) as iterator:
             if wanted is UNSET:
-                return await _collected(items)
-            served.allow(wanted)
+                return await _collected(iterator)
+            served.credit.allow(wanted)
             count = 0
-            async for value in items:
-                await served.wait_credit(count)
+            async for value in iterator:
+                await served.credit.wait(count)
                 await self._sending.wait_room()
                 told = {"id": served.request.id, "n": count, "value": value}
                 self._sending.put(encode_request("rpc.item", told, UNSET))
                 count += 1
             return count
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
-                    await close()
 
 
 async def _collected(items: AsyncIterator[Any]) -> list[Any]:
