@@ -19,7 +19,7 @@ beside the first.
 
 Parameters become one record, which msgspec decodes and checks in one step; a wrong field is named
 by its path (``$.zone``).  Records are attrs classes.  A method that returns an `AsyncIterator` has
-a *streamed* result; one parameter may be an `AsyncIterable`, and is streamed then.
+a *streamed* result; the last parameter may be an `AsyncIterable`, and is streamed then.
 """
 
 from __future__ import annotations
@@ -238,6 +238,8 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
     streams = [name for name, kind in types.items() if typing.get_origin(kind) in _ITERABLES]
     if len(streams) > 1:
         _refuse(place, f"only one parameter can be streamed, and {' and '.join(streams)} are")
+    if streams and streams[0] != parameters[-1].name:
+        _refuse(place, f"the parameter that is streamed, {streams[0]}, does not come last")
     item = None
     for name_of_stream in streams:
         (item,) = typing.get_args(types[name_of_stream])

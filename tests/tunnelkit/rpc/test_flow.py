@@ -140,6 +140,15 @@ def test_only_one_parameter_is_streamed() -> None:
         methods_of(Bad)
 
 
+def test_streamed_parameter_comes_last() -> None:
+    class Bad(Service, name="bad"):
+        async def go(self, a: AsyncIterable[int], b: int) -> None:
+            raise NotServed
+
+    with pytest.raises(LocalProtocolError, match="does not come last"):
+        methods_of(Bad)
+
+
 @pytest.mark.parametrize("number", [1, -1, ITEMS_AHEAD])
 def test_item_that_was_not_due_is_refused(number: int) -> None:
     feed: Feed[int] = Feed("x", int, lambda _: None)
