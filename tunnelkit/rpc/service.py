@@ -220,7 +220,7 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
     place = f"{service}.{name}"
     if not _NAME.fullmatch(name):
         raise LocalProtocolError(f"method name {place!r} is not in snake_case")
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, include_extras=True)
     _, *parameters = inspect.signature(function).parameters.values()  # without self
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import attrs
 import pytest
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from tunnelkit.errors import LocalProtocolError
 from tunnelkit.rpc.codes import RpcCode, RpcError
@@ -97,6 +98,16 @@ def test_wrong_arguments_name_the_path(params: bytes, place: str) -> None:
         START.decode(Raw(params))
     assert error.value.code == RpcCode.INVALID_PARAMS
     assert place in error.value.text
+
+
+def test_bounds_of_an_argument_are_checked() -> None:
+    class Doors(Service, name="doors"):
+        async def open(self, port: Annotated[int, Meta(ge=1, le=65535)]) -> None:
+            raise NotServed
+
+    assert methods_of(Doors)["open"].decode(Raw(b"[80]")) == {"port": 80}
+    with pytest.raises(RpcError, match="<= 65535"):
+        methods_of(Doors)["open"].decode(Raw(b"[65536]"))
 
 
 def test_call_is_bound_as_it_was_written() -> None:
