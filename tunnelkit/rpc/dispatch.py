@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from msgspec import UNSET
 
 from .codes import RpcCode, RpcError
+from .describe import ProtocolService
 from .messages import Extras, Request
 from .service import MethodSpec, Service, methods_of
 
@@ -86,13 +87,16 @@ class Registry:
     def __init__(self, services: Iterable[Service] = ()) -> None:
         self._methods: dict[str, tuple[Service, MethodSpec]] = {}
         self.services: dict[str, Service] = {}
+        about = ProtocolService(self.services.values)
+        for spec in methods_of(ProtocolService).values():
+            self._methods[spec.wire_name] = about, spec
         for service in services:
             self.add(service)
 
     def add(self, service: Service) -> None:
         """Serve one more."""
         methods = methods_of(type(service))
-        if service.rpc_name in self.services:
+        if service.rpc_name in self.services or service.rpc_name == ProtocolService.rpc_name:
             raise RpcError(RpcCode.CONFLICT, f"service {service.rpc_name!r} is served already")
         self.services[service.rpc_name] = service
         for spec in methods.values():
