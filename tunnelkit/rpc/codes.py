@@ -13,10 +13,15 @@ class RpcCode(IntEnum):
     """Error codes: those of JSON-RPC 2.0 §5.1, and ours in the range it leaves to servers."""
 
     PARSE_ERROR = -32700
+    """The message is no JSON."""
     INVALID_REQUEST = -32600
+    """It is JSON, and no message; or its id is in use."""
     METHOD_NOT_FOUND = -32601
+    """There is no such method here; the text names those that are there."""
     INVALID_PARAMS = -32602
+    """The arguments do not fit; the text has the path to what is wrong."""
     INTERNAL_ERROR = -32603
+    """A fault of the program that serves the method; its log says more."""
     REFUSED = -32000
     """The method says no; the message says why."""
     BUSY = -32001
@@ -30,7 +35,9 @@ class RpcCode(IntEnum):
     CANCELLED = -32005
     """The caller gave up, or the handler's scope was cancelled."""
     UNAUTHENTICATED = -32006
+    """The caller has to prove first who it is."""
     FORBIDDEN = -32007
+    """The caller may not do this."""
     NOT_FOUND = -32008
     """What the arguments name does not exist."""
     CONFLICT = -32009
@@ -40,6 +47,7 @@ class RpcCode(IntEnum):
     TOO_LARGE = -32011
     """A message or a result is larger than the peer takes."""
     RATE_LIMITED = -32012
+    """The caller calls too often: try again later."""
 
 
 def name_of_code(code: int) -> str:
