@@ -21,6 +21,7 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from docs import draw_rpc  # noqa: E402
 from tunnelkit.wire import states  # noqa: E402
 
 __all__ = ["PARTS", "draw", "flags_of", "renewed"]
@@ -151,6 +152,7 @@ MODULES = (
 
 API = "docs/reference/python-api.md"
 STATES = "docs/explanation/state-machines.md"
+RPC = "docs/reference/rpc.md"
 
 _HALF_ENDS = [states.Half.ENDED, states.Half.RESET]
 
@@ -174,6 +176,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (STATES, "outgoing"): lambda: draw(states.OUTGOING, states.Half.OPEN, _HALF_ENDS),
     (STATES, "incoming"): lambda: draw(states.INCOMING, states.Half.OPEN, _HALF_ENDS),
     **{(API, module): partial(_names, module) for module in MODULES},
+    **{(RPC, name): make for name, make in draw_rpc.PARTS.items()},
 }
 
 
