@@ -154,11 +154,15 @@ class KubeManagerRpc(Service, name="kube_manager"):
     async def set_devbox_routes(
         self, environment_id: EnvironmentId, routes: dict[WorkloadId, DevboxRouteConfig]
     ) -> None:
-        """Have these routes of an environment, and no others.
+        """Have these routes of one branch, or of none, and no others of it.
 
         Args:
             environment_id: of the base, for branches too.
-            routes: by workload of the base.
+            routes: by workload of the base; all name the same branch, or none does.  An empty map
+                forgets those of no branch; for a branch there is `clear_devbox_routes`.
+
+        Raises:
+            RpcError: INVALID_PARAMS, they name different branches.
         """
         raise NotServed
 
