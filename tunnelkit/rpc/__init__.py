@@ -11,7 +11,8 @@ that any client of that can call; what goes beyond it is negotiated by being use
         moment = await peer.proxy(Clock).now("UTC")
 
 * `messages` reads and writes, `inflight` knows what is under way, `service` knows what can be
-  called and with which types, `dispatch` decides what becomes of a request: none of them does I/O.
+  called and with which types, `dispatch` decides what becomes of a request, and `describe` tells
+  others of it as an OpenRPC document: none of them does I/O.
 * `peer` has one task that reads, one that writes, and one for each call that is served.  The
   reader never waits for the writer: what is to be sent is queued, and the queue is bounded by
   bounding what may cause it.  So a stalled half never stops the other.
