@@ -27,7 +27,33 @@ Names on the wire that begin with ``rpc.`` belong to the protocol itself.
 
 from __future__ import annotations
 
+from .channels import Channel, LineChannel
 from .codes import PeerGone, RpcCode, RpcError
+from .dispatch import Bound, Caller, Handler, Middleware, Stateful
+from .keeping import KeptPeer, keep_peer
+from .peer import Peer, open_peer
 from .service import NotServed, Service, rpc_method
+from .websocket import WebSocketChannel, accept_websocket, open_websocket
 
-__all__ = ["NotServed", "PeerGone", "RpcCode", "RpcError", "Service", "rpc_method"]
+__all__ = [
+    "Bound",
+    "Caller",
+    "Channel",
+    "Handler",
+    "KeptPeer",
+    "LineChannel",
+    "Middleware",
+    "NotServed",
+    "Peer",
+    "PeerGone",
+    "RpcCode",
+    "RpcError",
+    "Service",
+    "Stateful",
+    "WebSocketChannel",
+    "accept_websocket",
+    "keep_peer",
+    "open_peer",
+    "open_websocket",
+    "rpc_method",
+]
