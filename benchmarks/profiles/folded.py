@@ -14,7 +14,7 @@ __all__ = ["Stacks", "parse_folded", "parse_strace", "pruned", "short_frame"]
 Stacks = Mapping[tuple[str, ...], int]
 """How often each stack was met, the outermost function first."""
 
-_FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*)\)")
+_FRAME = re.compile(r"(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)")
 _ROOTS: Final = ("tunnelkit/", "examples/", "benchmarks/")
 """How the paths of our own files begin; of others only the package is told."""
 
@@ -53,7 +53,11 @@ def short_frame(frame: str) -> str:
         if is_ours or path.startswith(root):
             return f"{root}{rest if is_ours else path.removeprefix(root)} {found['function']}"
     other = _PACKAGE.fullmatch(path)
-    place = (other[1] if other else path.rpartition("/")[2]).partition("/")[0]
+    if other is not None:
+        path = other[1]
+    elif path.startswith("/"):
+        path = path.rpartition("/")[2]
+    place = path.partition("/")[0]
     return f"{place.removesuffix('.py')} {found['function']}"
 
 

@@ -72,7 +72,7 @@ def test_json_tells_each_verdict() -> None:
 
 
 def test_file_agrees_with_itself(tmp_path: Path) -> None:
-    file, out = str(RESULTS / "2026-11-20-spine.json"), tmp_path / "out.json"
+    file, out = str(RESULTS / "2026-11-20.json"), tmp_path / "out.json"
     assert main(["compare", file, file, "--json", str(out)]) == 0
     assert json.loads(out.read_text())["agree"] is True
 

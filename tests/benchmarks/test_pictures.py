@@ -45,10 +45,16 @@ def everything() -> Record:
     }
     beside = {f"beside_{n}": subjects(n, n, n, n, p99_us=90.0 * n) for n in (1, 10, 100)}
     idle = {"stream_opened": memory(2700, 3072), "sidecar": memory(38 * MIB, 40 * MIB)}
-    scenarios = {
-        name: {"scenario": name, "results": results}
-        for name, results in (("spine", spine), ("beside", beside), ("idle", idle))
+    watched = {
+        "unit": "request",
+        "user_us": 5.5,
+        "system_us": 6.5,
+        "calls": {"sendto": 1.1},
+        "stacks": {"trio run;tunnelkit/link.py go": 70, "trio run;selectors poll": 30},
     }
+    profile = {load: {"sidecar": watched} for load in ("rps_32", "new_conns", "bulk")}
+    found = {"spine": spine, "beside": beside, "idle": idle, "profile": profile}
+    scenarios = {name: {"scenario": name, "results": results} for name, results in found.items()}
     return record_of({"date": "2026-11-20", "scenarios": scenarios}, "x.json")
 
 

@@ -33,6 +33,9 @@ STRACE = """\
         ("run (/v/lib/python3.11/site-packages/trio/_core/_run.py)", "trio run"),
         ("poll (/usr/lib/python3.11/selectors.py)", "selectors poll"),
         ("main (examples/sidecar_proxy.py)", "examples/sidecar_proxy.py main"),
+        ("A.run (trio/_core/_run.py:120)", "trio A.run"),
+        ("B.put (tunnelkit/outbox.py:12)", "tunnelkit/outbox.py B.put"),
+        ("sleep (/home/a/x.py:3)", "x sleep"),
         ('process 12:"python x.py"', ""),
     ],
 )
