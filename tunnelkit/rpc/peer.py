@@ -91,9 +91,8 @@ class Peer:
         number = await self._begin(spec, params, waiting)
         try:
             return await waiting.wait()
-        except trio.Cancelled:
+        finally:
             self._give_up(number)
-            raise
 
     async def call_with_values(
         self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
@@ -108,9 +107,8 @@ class Peer:
             async with open_service_nursery() as nursery:
                 nursery.start_soon(self._send_values, number, waiting, values)
                 return await waiting.wait()
-        except BaseException:
+        finally:
             self._give_up(number)
-            raise
 
     async def _send_values(self, number: int, waiting: Waiting, values: AsyncIterable[Any]) -> None:
         assert waiting.credit is not None  # the method takes a streamed argument
@@ -148,7 +146,7 @@ class Peer:
         return number
 
     def _give_up(self, number: int) -> None:
-        """Nobody waits for the answer any more: tell the peer."""
+        """Nobody waits any more: tell the peer, unless its answer has come."""
         if self._calls.end(number) is not None:
             self._sending.put(encode_request("rpc.cancel", {"id": number}, UNSET))
 

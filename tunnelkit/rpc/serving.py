@@ -24,7 +24,7 @@ from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Handler, Middleware, Registry
 from .flow import Feed, ending
 from .inflight import Incoming
-from .messages import Id, Request, encode_error, encode_request, encode_result
+from .messages import Extras, Id, Request, encode_error, encode_request, encode_result
 from .sending import Sending
 
 __all__ = ["MAX_COLLECTED", "Serving"]
@@ -91,6 +91,8 @@ class Serving:
                 self._begin_notification()
             else:
                 self._calls.begin(request.id, served)
+            if served.values is not None:  # only now is the id that of this call
+                self._allow_values(served, served.values.credit)
         except RpcError as error:
             if not request.is_notification:
                 extras = self._registry.extras_for(request)
@@ -105,14 +107,13 @@ class Serving:
         values: AsyncIterator[Any]
         if bound.arguments[name] is not UNSET:
             values = listed(bound.arguments[name])
-        elif bound.extras is not None and bound.extras.values is True:
+        elif _sends_values(bound.extras) and not served.request.is_notification:
             feed = served.values = Feed(
                 f"{name} of {bound.spec.wire_name}",
                 bound.spec.item,
                 lambda upto: self._allow_values(served, upto),
             )
             values = Values(feed)
-            self._allow_values(served, feed.credit)
         else:
             text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
             raise RpcError(RpcCode.INVALID_PARAMS, text)
@@ -223,6 +224,10 @@ class Serving:
                 self._sending.put(encode_request("rpc.item", told, UNSET))
                 count += 1
             return count
+
+
+def _sends_values(extras: Extras | None) -> bool:
+    return extras is not None and extras.values is True
 
 
 async def _collected(items: AsyncIterator[Any]) -> list[Any]:

@@ -120,6 +120,22 @@ async def test_plain_client_that_sends_something_else(params: dict[str, Any]) ->
     assert answer["error"]["code"] == RpcCode.INVALID_PARAMS
 
 
+async def test_refused_call_gives_no_leave_to_send(autojump_clock: MockClock) -> None:
+    call = {**call_of("adder.never", {}, "x"), "tk": {"values": True}}
+    async with plain(RealAdder()) as client:
+        assert (await client.ask(call))["method"] == "rpc.value_credit"
+        assert (await client.ask(call))["error"]["code"] == RpcCode.INVALID_REQUEST
+
+
+async def test_notification_has_no_id_to_send_values_for(autojump_clock: MockClock) -> None:
+    told = {"jsonrpc": "2.0", "method": "adder.never", "tk": {"values": True}}
+    adder = RealAdder()
+    async with plain(adder) as client:
+        answers = await client.ask([told, call_of("adder.add", ["x", [2, 3]])])
+    assert [answer["result"] for answer in answers] == [5]
+    assert adder.cancelled == 0  # it never began
+
+
 async def test_item_of_a_wrong_type_is_an_error_of_the_method() -> None:
     async with adding() as (adder, _):
         with pytest.raises(RpcError, match="item 1 of numbers"):
