@@ -30,6 +30,7 @@ from tunnelkit.services import open_service_nursery
 
 from .channels import Channel
 from .dispatch import Caller, Middleware
+from .flow import ending
 from .peer import Peer, open_peer
 from .proxy import make_proxy
 from .service import MethodSpec, Service
@@ -81,8 +82,9 @@ class KeptPeer:
     async def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; it ends with the connection it began on."""
         peer = await self.wait_open()
-        async for item in peer.stream(spec, params):
-            yield item
+        async with ending(peer.stream(spec, params)) as items:
+            async for item in items:
+                yield item
 
     def set_peer(self, peer: Peer | None) -> None:
         """There is a connection now, or none any more; `keep_peer` says so."""

@@ -11,6 +11,7 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock
 from tunnelkit.rpc.channels import Channel, LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
+from tunnelkit.rpc.flow import ending
 from tunnelkit.rpc.keeping import keep_peer
 from tunnelkit.rpc.peer import Peer, open_peer
 
@@ -23,6 +24,7 @@ class Server:
     is_up: bool = True
     attempts: list[float] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
+    clock: RealClock = field(default_factory=RealClock)
 
     async def connect(self) -> Channel:
         self.attempts.append(trio.current_time())
@@ -34,7 +36,7 @@ class Server:
         return LineChannel(left)
 
     async def _serve(self, stream: trio.abc.Stream, task_status: trio.TaskStatus[None]) -> None:
-        async with open_peer(LineChannel(stream), serve=[RealClock()]) as peer:
+        async with open_peer(LineChannel(stream), serve=[self.clock]) as peer:
             self.peers.append(peer)
             task_status.started()
             await peer.wait_closed()
@@ -121,6 +123,25 @@ async def test_call_under_way_is_not_made_again(autojump_clock: MockClock) -> No
                 calls.start_soon(_expect_gone, kept.proxy(Clock))
                 await trio.sleep(1)
                 server.cut()
+
+
+async def test_stream_that_is_left_ends_at_the_peer(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        server = Server(nursery)
+        async with keep_peer(server.connect) as kept:
+            ticks = await _left_early(kept.proxy(Clock))
+            await trio.sleep(1)
+            assert (ticks, server.clock.closed) == ([0, 1], 1)
+
+
+async def _left_early(clock: Clock) -> list[float]:
+    ticks: list[float] = []
+    async with ending(clock.ticks(1_000_000)) as moments:
+        async for moment in moments:
+            ticks.append(moment.seconds)
+            if len(ticks) == 2:
+                break
+    return ticks
 
 
 async def _expect_gone(clock: Clock) -> None:
