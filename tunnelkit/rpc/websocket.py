@@ -7,10 +7,13 @@ that reads never waits for it.  Nothing is compressed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
+
+from tunnelkit.errors import ConfigurationError
 
 from .channels import MAX_MESSAGE_BYTES, Channel
 from .codes import PeerGone, RpcCode, RpcError
@@ -52,15 +55,24 @@ async def open_websocket(
         headers: sent beside those of the handshake, such as `Authorization`.
 
     Raises:
+        ConfigurationError: the URL is none of a WebSocket.
         PeerGone: the server refused, the answer is no handshake, or took too long.
     Cancellation: the stream is closed.
     """
     from websockets.client import ClientProtocol
+    from websockets.exceptions import InvalidURI
     from websockets.typing import Subprotocol
     from websockets.uri import parse_uri
 
+    try:
+        uri = parse_uri(url)
+    except (InvalidURI, ValueError) as error:
+        await trio.aclose_forcefully(stream)
+        why = error.msg if isinstance(error, InvalidURI) else str(error)
+        text = f"no URL of a WebSocket ({why}): write ws://HOST[:PORT]/PATH, or wss://"
+        raise ConfigurationError(text) from None
     protocol = ClientProtocol(
-        parse_uri(url), subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message_bytes
+        uri, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message_bytes
     )
     request = protocol.connect()
     for name, value in (headers or {}).items():
@@ -70,7 +82,8 @@ async def open_websocket(
     await channel.shake_hands()
     if protocol.handshake_exc is not None:
         await trio.aclose_forcefully(stream)
-        raise PeerGone(f"{url} is no WebSocket for us: {protocol.handshake_exc}")
+        place = f"{uri.host}:{uri.port}{uri.path}"  # without names and tokens in it
+        raise PeerGone(f"{place} is no WebSocket for us: {protocol.handshake_exc}")
     return channel
 
 
@@ -123,7 +136,7 @@ class WebSocketChannel(Channel):
         self._stream = stream
         self._protocol = protocol
         self._parts: list[bytes] = []
-        self._messages: list[bytes] = []
+        self._messages: deque[bytes] = deque()
         self.on_output: Callable[[], None] = lambda: None
 
     async def shake_hands(self) -> Request | None:
@@ -196,7 +209,7 @@ class WebSocketChannel(Channel):
             self._protocol.receive_data(bytes(data))
             self._take(self._protocol.events_received())
             self.on_output()
-        return self._messages.pop(0)
+        return self._messages.popleft()
 
     def _take(self, events: Sequence[object]) -> None:
         """Join the frames of messages; of control frames the protocol takes care."""

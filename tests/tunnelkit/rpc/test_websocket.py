@@ -16,6 +16,7 @@ from trio.testing import MockClock, memory_stream_pair
 from websockets.exceptions import ConnectionClosed
 
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock, call_of
+from tunnelkit.errors import ConfigurationError
 from tunnelkit.rpc.codes import PeerGone, RpcCode
 from tunnelkit.rpc.peer import open_peer
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
@@ -110,6 +111,14 @@ async def test_headers_of_the_client_are_seen() -> None:
         async with open_peer(channel) as peer:
             await peer.proxy(Clock).now()
     assert seen == ["Bearer x/rpc"]
+
+
+@pytest.mark.parametrize("url", ["http://somewhere/", "ws://", "ws://somewhere/#part", "ws://h:x/"])
+async def test_url_that_is_none_of_a_websocket(url: str) -> None:
+    left, right = memory_stream_pair()
+    with pytest.raises(ConfigurationError, match="ws://HOST"):
+        await open_websocket(left, url)
+    assert await right.receive_some() == b""
 
 
 async def test_handshake_that_never_ends(autojump_clock: MockClock) -> None:
