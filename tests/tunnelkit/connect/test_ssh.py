@@ -66,6 +66,16 @@ async def test_rsync_copies_a_tree(shell: SecureShell, tmp_path: Path) -> None:
         assert filecmp.cmp(path, str(path).replace("/tree/", "/copy/"), shallow=False)
 
 
+@pytest.mark.needs_program("scp")
+async def test_scp_copies_a_file_there_and_back(shell: SecureShell, tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(Random(4).randbytes(4 * MIB))
+    scp = ["scp", "-q", "-F", shell.folder / "client.conf"]
+    there = await shell.run(*scp, tmp_path / "one", f"box:{tmp_path}/two")
+    back = await shell.run(*scp, f"box:{tmp_path}/two", tmp_path / "three")
+    assert (there.stderr, back.stderr) == (b"", b"")
+    assert filecmp.cmp(tmp_path / "one", tmp_path / "three", shallow=False)
+
+
 async def test_transfer_outlives_the_broker(shell: SecureShell, tmp_path: Path) -> None:
     data = Random(3).randbytes(32 * MIB)
     (tmp_path / "data").write_bytes(data)
