@@ -69,7 +69,7 @@ async def test_rsync_copies_a_tree(shell: SecureShell, tmp_path: Path) -> None:
 @pytest.mark.needs_program("scp")
 async def test_scp_copies_a_file_there_and_back(shell: SecureShell, tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(Random(4).randbytes(4 * MIB))
-    scp = ["scp", "-q", "-F", shell.folder / "client.conf"]
+    scp = ("scp", "-q", "-F", f"{shell.folder}/client.conf")
     there = await shell.run(*scp, tmp_path / "one", f"box:{tmp_path}/two")
     back = await shell.run(*scp, f"box:{tmp_path}/two", tmp_path / "three")
     assert (there.stderr, back.stderr) == (b"", b"")
