@@ -176,7 +176,7 @@ class Session(Attaching):
         Cancellation: atomic; the stream is reset.
         """
         await trio.lowlevel.checkpoint()
-        stream, core = self._begin_stream(target, tuple((metadata or {}).items()))
+        stream, core = self._begin_stream(target, metadata)
         if not wait_opened:
             return stream
         answered = trio.Event()
@@ -190,12 +190,19 @@ class Session(Attaching):
             raise OpenRefused(core.answer_code, core.answer_text)
         return stream
 
+    def begin_stream(self, target: str, *, metadata: Mapping[int, bytes] | None = None) -> Stream:
+        """Open a stream without waiting for anything; a refusal arrives as a reset.
+
+        Args and raises: as `open_stream`.
+        """
+        return self._begin_stream(target, metadata)[0]
+
     @trio.lowlevel.enable_ki_protection
     def _begin_stream(
-        self, target: str, metadata: tuple[tuple[int, bytes], ...]
+        self, target: str, metadata: Mapping[int, bytes] | None
     ) -> tuple[Stream, StreamCore]:
         with self.pump.batch():
-            core = self.offer_stream(target, metadata)
+            core = self.offer_stream(target, tuple((metadata or {}).items()))
             return Stream(core, self, self.pump), core
 
     def offer_stream(self, target: str, metadata: tuple[tuple[int, bytes], ...] = ()) -> StreamCore:

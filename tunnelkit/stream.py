@@ -66,6 +66,11 @@ class Stream(trio.abc.HalfCloseableStream):
         return f"<Stream {self._core.stream_id} to {self.target!r}>"
 
     @property
+    def stream_id(self) -> int:
+        """Its number in the session, the same at both ends."""
+        return self._core.stream_id
+
+    @property
     def target(self) -> str:
         """What the opener asked for."""
         return self._core.target
@@ -257,10 +262,11 @@ class Stream(trio.abc.HalfCloseableStream):
         except trio.Cancelled:
             self.reset()
             raise
-        self._end()
+        self.close()
 
     @trio.lowlevel.enable_ki_protection
-    def _end(self) -> None:
+    def close(self) -> None:
+        """End both directions, as `aclose`, without a checkpoint."""
         if not self._closed:
             self._close()
             with self._pump.batch():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 import trio
@@ -13,18 +13,20 @@ from outcome import Error, Outcome, Value
 from .codes import PeerGone, RpcCode, RpcError
 from .flow import Credit, Feed
 from .messages import Reply, Request
-from .service import MethodSpec
+from .payload import ByteFeed, feed_of, is_payload
+from .service import MethodSpec, whole_of
+
+if TYPE_CHECKING:
+    from tunnelkit.stream import Stream
 
 __all__ = ["Batch", "Items", "Served", "Values", "Waiting", "listed"]
 
 T = TypeVar("T")
 
 
-def _result_of(spec: MethodSpec, reply: Reply) -> Outcome[Any]:
+def _result_of(spec: MethodSpec, reply: Reply, wanted: Any) -> Outcome[Any]:
     """Return what a reply says: the result, or the error."""
-    if reply.result is None:
-        return Error(_error_of(reply))
-    return _decoded(spec, reply.result, type(None) if spec.is_streamed else spec.result)
+    return Error(_error_of(reply)) if reply.result is None else _decoded(spec, reply.result, wanted)
 
 
 def _decoded(spec: MethodSpec, value: Raw, wanted: Any) -> Outcome[Any]:
@@ -48,11 +50,11 @@ def _error_of(reply: Reply) -> RpcError:
 class Waiting:
     """A call of this side that waits for its answer."""
 
-    __slots__ = ("_outcome", "_task", "credit", "spec")
+    __slots__ = ("_outcome", "_task", "sends", "spec")
 
     def __init__(self, spec: MethodSpec) -> None:
         self.spec = spec
-        self.credit: Credit | None = Credit() if spec.streamed else None
+        self.sends: Credit | None = Credit() if spec.streamed else None
         """What may be sent of a streamed argument."""
         self._task: trio.lowlevel.Task | None = None
         self._outcome: Outcome[Any] | None = None
@@ -74,11 +76,24 @@ class Waiting:
 
     def answered(self, reply: Reply) -> None:
         """The answer came."""
-        self._finish(_result_of(self.spec, reply))
+        self._finish(_result_of(self.spec, reply, self.spec.result))
 
     def failed(self, error: PeerGone) -> None:
         """No answer will come."""
         self._finish(Error(error))
+
+    def await_stream(self) -> None:
+        """The payload may get a stream of its own; who sends waits for that anyway."""
+
+    def go_over(self, stream: Stream) -> None:
+        """The payload has a stream of its own."""
+        if self.sends is not None:
+            self.sends.go_over(stream)
+
+    @property
+    def stream(self) -> Stream | None:
+        """That of the payload, once it is there."""
+        return self.sends.stream if self.sends is not None else None
 
     def _finish(self, outcome: Outcome[Any]) -> None:
         self._outcome = outcome
@@ -99,14 +114,21 @@ class Items(AsyncIterator[T], Generic[T]):
         spec: MethodSpec,
         begin: Callable[[Items[T]], Awaitable[int]],
         allow: Callable[[int, int], None],
-        give_up: Callable[[int], None],
+        give_up: Callable[[int, Items[T]], None],
     ) -> None:
         self.spec = spec
+        self.sends: Credit | None = Credit() if spec.streamed else None
+        """What may be sent of a streamed argument."""
+        self.sending = trio.CancelScope()
+        """Around the task that sends it."""
         self._begin = begin
         self._allow = allow
         self._give_up = give_up
         self._number: int | None = None
-        self._feed: Feed[T] = Feed(f"the result of {spec.wire_name}", spec.result, self._allow_more)
+        self.stream: Stream | None = None
+        """That of the payload, once it is there."""
+        what = f"the result of {spec.wire_name}"
+        self._feed: Feed[T] = feed_of(what, spec.result, self._allow_more)
 
     @property
     def credit(self) -> int:
@@ -132,16 +154,36 @@ class Items(AsyncIterator[T], Generic[T]):
             self._number = await self._begin(self)
         else:
             await trio.lowlevel.checkpoint()
-        return await self._feed.take()
+        try:
+            return await self._feed.take()
+        except Exception:
+            self._over()
+            raise
 
     async def aclose(self) -> None:
         """End the call; what has arrived is forgotten."""
-        if self._feed.end is None:
-            self._feed.fail(trio.ClosedResourceError("the call was closed"))
-            if self._number is not None:
-                self._give_up(self._number)
+        self._feed.fail(trio.ClosedResourceError("the call was closed"))
         self._feed.clear()
+        self._over()
         await trio.lowlevel.checkpoint()
+
+    def _over(self) -> None:
+        self.sending.cancel()
+        if self._number is not None:
+            self._give_up(self._number, self)
+
+    def go_over(self, stream: Stream) -> None:
+        """The payload has a stream of its own."""
+        self.stream = stream
+        if isinstance(self._feed, ByteFeed):
+            self._feed.go_over(stream)
+        if self.sends is not None and is_payload(self.spec.item):
+            self.sends.go_over(stream)
+
+    def await_stream(self) -> None:
+        """The payload may come over a stream of its own."""
+        if isinstance(self._feed, ByteFeed):
+            self._feed.awaits_stream = True
 
     def arrived(self, number: int, value: Raw) -> None:
         """An item came; one of a wrong type ends the call.
@@ -155,15 +197,37 @@ class Items(AsyncIterator[T], Generic[T]):
             if error.code != RpcCode.INVALID_PARAMS:
                 raise
             self._feed.fail(error)
-            if self._number is not None:
-                self._give_up(self._number)
+            self._over()
+
+    def arrived_bytes(self, offset: int, data: bytes) -> None:
+        """Some bytes of a payload came.
+
+        Raises:
+            RpcError: they were not due.
+        """
+        if isinstance(self._feed, ByteFeed):
+            self._feed.arrived_bytes(offset, data)
 
     def answered(self, reply: Reply) -> None:
-        """The last item was sent before."""
-        self._feed.finish(Value(None) if reply.result is not None else Error(_error_of(reply)))
+        """The last item was sent before; a peer that does not stream sends all now."""
+        self.sending.cancel()
+        kind = self.spec.result
+        outcome = _result_of(self.spec, reply, int | whole_of(kind))
+        if isinstance(outcome, Error):
+            self._feed.finish(outcome)
+            return
+        found = outcome.unwrap()
+        if isinstance(found, int):
+            self._feed.finish_after(found)
+        elif self._feed.arrived_count:
+            text = f"{self.spec.wire_name}: the peer sent items, and then all of them again"
+            self._feed.fail(RpcError(RpcCode.INVALID_REQUEST, text))
+        else:
+            self._feed.arrived_whole([found] if is_payload(kind) else found)
 
-    def failed(self, error: PeerGone) -> None:
+    def failed(self, error: Exception) -> None:
         """Nothing more will come."""
+        self.sending.cancel()
         self._feed.fail(error)
 
 
@@ -190,23 +254,50 @@ class Batch:
 class Served:
     """A call of the peer that is carried out here."""
 
-    __slots__ = ("batch", "credit", "is_cancelled", "request", "scope", "values")
+    __slots__ = (
+        "batch",
+        "credit",
+        "has_stream",
+        "is_cancelled",
+        "is_done",
+        "request",
+        "result",
+        "scope",
+        "stream",
+        "values",
+    )
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
         self.request = request
+        self.result: Any = None
+        """The type of the result, or of its items, once that is known."""
         self.batch = batch
         self.scope = trio.CancelScope()
         self.is_cancelled = False
         """Whether nobody waits for the answer any more."""
+        self.is_done = False
+        """Whether it was carried out, and not refused or left."""
+        self.has_stream = False
+        """Whether the payload goes over a stream of its own, which may be yet to come."""
         self.credit = Credit()
         """What may be sent of a streamed result."""
         self.values: Feed[Any] | None = None
         """What comes of a streamed argument, where there is one."""
+        self.stream: Stream | None = None
+        """That of the payload, once it is there."""
 
     def cancel(self) -> None:
         """The caller gave up, or is gone."""
         self.is_cancelled = True
         self.scope.cancel()
+
+    def go_over(self, stream: Stream) -> None:
+        """The payload has a stream of its own."""
+        self.stream = stream
+        if is_payload(self.result):
+            self.credit.go_over(stream)
+        if isinstance(self.values, ByteFeed):
+            self.values.go_over(stream)
 
 
 class Values(AsyncIterator[Any]):

@@ -7,11 +7,14 @@ at a time; the two never wait for each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
 from .codes import PeerGone, RpcCode, RpcError
+
+if TYPE_CHECKING:
+    from .sessions import PayloadStreams
 
 __all__ = ["MAX_MESSAGE_BYTES", "Channel", "LineChannel"]
 
@@ -23,6 +26,12 @@ _READ_BYTES: Final = 64 * 1024
 
 class Channel(Protocol):
     """Carries whole messages in both directions, in order."""
+
+    carries_binary: bool
+    """Whether a message may be a `Binary`, and is told from text at the other end."""
+
+    streams: PayloadStreams | None
+    """Where payloads get streams of their own, if they do."""
 
     on_output: Callable[[], None]
     """Called by `receive` where the channel itself has something to send, which the next `send`
@@ -59,6 +68,8 @@ class LineChannel:
     def __init__(
         self, stream: trio.abc.Stream, *, max_message_bytes: int = MAX_MESSAGE_BYTES
     ) -> None:
+        self.carries_binary = False
+        self.streams: PayloadStreams | None = None
         self._stream = stream
         self._most = max_message_bytes
         self.on_output: Callable[[], None] = lambda: None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from types import GenericAlias
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +30,15 @@ from .openrpc import (
     ServiceInfo,
     Tag,
 )
-from .service import MethodSpec, NotServed, Service, methods_of, rpc_method, service_name
+from .service import (
+    MethodSpec,
+    NotServed,
+    Service,
+    methods_of,
+    rpc_method,
+    service_name,
+    whole_of,
+)
 
 __all__ = ["Protocol", "ProtocolService", "describe", "errors_of"]
 
@@ -80,10 +87,10 @@ def _document(interfaces: tuple[type[Service], ...]) -> Document:
 
 
 def _types_of(spec: MethodSpec) -> Iterator[Any]:
-    """Yield the types of the parameters, and that of the result; what is streamed is a list."""
+    """Yield the types of the parameters, and that of the result; what is streamed as a whole."""
     for name, wanted in spec.types.items():
-        yield GenericAlias(list, (spec.item,)) if name == spec.streamed else wanted
-    yield GenericAlias(list, (spec.result,)) if spec.is_streamed else spec.result
+        yield whole_of(spec.item) if name == spec.streamed else wanted
+    yield whole_of(spec.result) if spec.is_streamed else spec.result
 
 
 def _schema(found: object) -> Schema:

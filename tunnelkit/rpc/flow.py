@@ -7,18 +7,28 @@ writer waits for it.  Results of a method go that way, and arguments in the othe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 import trio
 from msgspec import Raw
-from outcome import Error, Outcome
+from outcome import Error, Outcome, Value
 
 from .codes import RpcCode, RpcError
 
-__all__ = ["ITEMS_AHEAD", "Credit", "Feed", "ending"]
+if TYPE_CHECKING:
+    from tunnelkit.stream import Stream
+
+__all__ = ["ITEMS_AHEAD", "Credit", "Feed", "ending", "send_items"]
 
 ITEMS_AHEAD: Final = 32
 """Items that may be under way.  Stops: a slow reader filling the memory."""
@@ -43,31 +53,70 @@ async def ending(items: AsyncIterable[T]) -> AsyncGenerator[AsyncIterator[T]]:
 
 
 class Credit:
-    """What the writer may send."""
+    """What the writer may send: so many items, or bytes, or whatever a stream takes.
 
-    __slots__ = ("_allowed", "_news")
+    Attributes:
+        allowed: how many items, or bytes, the reader takes in all.
+        takes_binary: whether bytes may go as binary messages.
+        stream: where bytes go instead, if they have a stream of their own.
+    """
+
+    __slots__ = ("_news", "allowed", "stream", "takes_binary")
 
     def __init__(self) -> None:
-        self._allowed = 0
+        self.allowed = 0
+        self.takes_binary = False
+        self.stream: Stream | None = None
         self._news: trio.Event | None = None
 
-    def allow(self, upto: int) -> None:
-        """The reader takes so many items in all; less than before changes nothing."""
-        if upto > self._allowed:
-            self._allowed = upto
-            if self._news is not None:
-                self._news.set()
-                self._news = None
+    def allow(self, upto: int, *, takes_binary: bool = False) -> None:
+        """The reader takes so much in all; less than before changes nothing."""
+        if upto > self.allowed:
+            self.allowed = upto
+            self.takes_binary |= takes_binary
+            self._wake()
+
+    def go_over(self, stream: Stream) -> None:
+        """Bytes go over a stream of their own."""
+        self.stream = stream
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._news is not None:
+            self._news.set()
+            self._news = None
 
     async def wait(self, number: int) -> None:
-        """Wait until the item of that number may be sent.
+        """Wait until the item, or the byte, of that number may be sent.
 
         Cancellation: atomic.
         """
-        while number >= self._allowed:
+        while number >= self.allowed and self.stream is None:
             if self._news is None:
                 self._news = trio.Event()
             await self._news.wait()
+
+
+async def send_items(
+    items: AsyncIterable[Any],
+    credit: Credit,
+    wait_room: Callable[[], Awaitable[None]],
+    put: Callable[[int, Any], None],
+) -> int:
+    """Send items as far as the reader allows, and return how many there were.
+
+    Args:
+        wait_room: waits until little enough waits to be sent.
+        put: sends one, with its number.
+    """
+    count = 0
+    async with ending(items) as iterator:
+        async for value in iterator:
+            await credit.wait(count)
+            await wait_room()
+            put(count, value)
+            count += 1
+    return count
 
 
 class Feed(Generic[T]):
@@ -79,17 +128,23 @@ class Feed(Generic[T]):
         allow: tells the writer up to which number items are taken.
     """
 
+    ahead: ClassVar[int] = ITEMS_AHEAD
+    """How much may be under way."""
+
     def __init__(self, what: str, kind: Any, allow: Callable[[int], None]) -> None:
-        self.credit = ITEMS_AHEAD
-        """How many items the writer may send in all."""
+        self.credit = self.ahead
+        """How much the writer may send in all."""
         self.end: Outcome[Any] | None = None
         """How it ends once all items are taken; None: it goes on."""
+        self.arrived_count = 0
+        """How much has arrived."""
+        self.awaits_stream = False
+        """Whether it may come over a stream of its own, which is not there yet."""
         self._what = what
         self._kind = kind
         self._allow = allow
         self._items: deque[T] = deque()
         self._taken = 0
-        self._arrived = 0
         self._news = trio.Event()
 
     def arrived(self, number: int, value: Raw) -> None:
@@ -99,24 +154,48 @@ class Feed(Generic[T]):
             RpcError: it is not the next one, or more than was allowed (INVALID_REQUEST: the peer
                 is not to be trusted with more), or not of the right type (INVALID_PARAMS).
         """
-        if number != self._arrived or number >= self.credit:
-            text = f"item {number} of {self._what} was not due"
-            raise RpcError(RpcCode.INVALID_REQUEST, text)
-        self._arrived += 1
-        try:
-            item: T = msgspec.json.decode(bytes(value), type=self._kind)
-        except (msgspec.DecodeError, RecursionError) as error:
-            text = f"item {number} of {self._what}: {error}"
-            raise RpcError(RpcCode.INVALID_PARAMS, text) from None
+        self._count(number, 1)
+        item: T = self._decoded(number, value)
         if self.end is None:
             self._items.append(item)
             self._wake()
+
+    def _count(self, number: int, size: int) -> None:
+        if number != self.arrived_count or size < 1 or number + size > self.credit:
+            text = f"item {number} of {self._what} was not due"
+            raise RpcError(RpcCode.INVALID_REQUEST, text)
+        self.arrived_count += size
+
+    def _decoded(self, number: int, value: Raw) -> Any:
+        try:
+            return msgspec.json.decode(bytes(value), type=self._kind)
+        except (msgspec.DecodeError, RecursionError) as error:
+            text = f"item {number} of {self._what}: {error}"
+            raise RpcError(RpcCode.INVALID_PARAMS, text) from None
+
+    def arrived_whole(self, values: Sequence[T]) -> None:
+        """All came at once, from a peer that does not stream; that was the end."""
+        if self.end is None:
+            self._items.extend(values)
+            self.finish(Value(None))
+
+    def finish_after(self, count: int) -> None:
+        """No more items will come after so many; fewer are an error, not an end."""
+        if count == self.arrived_count:
+            self.finish(Value(None))
+        else:
+            text = f"{self._what} ended after {self.arrived_count} of {count}"
+            self.fail(RpcError(RpcCode.INVALID_REQUEST, text))
 
     def finish(self, end: Outcome[Any]) -> None:
         """No more items will come; the first end counts."""
         if self.end is None:
             self.end = end
             self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """It ends with *error*, after what has arrived."""
+        self.finish(Error(error))
 
     def clear(self) -> None:
         """Forget what has arrived."""
@@ -132,19 +211,22 @@ class Feed(Generic[T]):
         while not self._items and self.end is None:
             await self._news.wait()
         if not self._items:
-            assert self.end is not None  # the loop says so
-            self.end.unwrap()
-            raise StopAsyncIteration
+            self._end_now()
         item = self._items.popleft()
-        self._taken += 1
-        if self.end is None and self.credit - self._taken <= ITEMS_AHEAD // 2:
-            self.credit = self._taken + ITEMS_AHEAD
-            self._allow(self.credit)
+        self._took(1)
         return item
 
-    def fail(self, error: Exception) -> None:
-        """It ends with *error*, after what has arrived."""
-        self.finish(Error(error))
+    def _end_now(self) -> NoReturn:
+        assert self.end is not None  # nobody asks before
+        self.end.unwrap()
+        raise StopAsyncIteration
+
+    def _took(self, size: int) -> None:
+        """So much was taken: give leave to send more when half of it is used up."""
+        self._taken += size
+        if self.end is None and self.credit - self._taken <= self.ahead // 2:
+            self.credit = self._taken + self.ahead
+            self._allow(self.credit)
 
     def _wake(self) -> None:
         self._news.set()

@@ -79,10 +79,15 @@ class KeptPeer:
         peer = await self.wait_open()
         return await peer.call_with_values(spec, params, values)
 
-    async def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
+    async def stream(
+        self,
+        spec: MethodSpec,
+        params: msgspec.Struct,
+        values: AsyncIterable[Any] | None = None,
+    ) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; it ends with the connection it began on."""
         peer = await self.wait_open()
-        async with ending(peer.stream(spec, params)) as items:
+        async with ending(peer.stream(spec, params, values)) as items:
             async for item in items:
                 yield item
 

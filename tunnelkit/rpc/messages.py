@@ -12,8 +12,10 @@ members it does not know:
     epoch     the epoch of the service that the caller knows; in a reply, the one it has now
     timeout   seconds that are left for the call; a duration, because clocks disagree
     trace     W3C trace context, as in the header `traceparent`
-    items     the caller takes numbered items of the result, at first so many
+    items     the caller takes numbered items of the result, at first so many; bytes of a payload
     values    the caller sends numbered items of an argument
+    binary    the caller takes the bytes of a payload as binary messages
+    stream    the caller is ready for a stream of its own for the payload
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ class Extras(msgspec.Struct, omit_defaults=True):
     trace: str | UnsetType = UNSET
     items: int | UnsetType = UNSET
     values: bool | UnsetType = UNSET
+    binary: bool | UnsetType = UNSET
+    stream: bool | UnsetType = UNSET
 
 
 class _Error(msgspec.Struct):

@@ -88,7 +88,8 @@ class Content(msgspec.Struct, omit_defaults=True):
     schema: Schema
     required: bool = False
     streamed: bool = field(default=False, name="x-streamed")
-    """Whether it goes item by item; who does not stream sends it, or gets it, as one list."""
+    """Whether it goes item by item.  Who does not stream sends it, or gets it, as one list, and
+    bytes as one string of base64."""
 
 
 class Error(msgspec.Struct):

@@ -31,9 +31,10 @@ from .calls import Batch, Items, Waiting
 from .channels import Channel
 from .codes import PeerGone, RpcError
 from .dispatch import Caller, Middleware, Registry
-from .flow import ending
+from .flow import Credit, send_items
 from .inflight import Outgoing
-from .messages import Extras, Reply, Request, encode_error, encode_request, parse
+from .messages import Extras, Id, Reply, Request, encode_error, encode_request, parse
+from .payload import Binary, Piece, decode_piece, encode_piece, is_payload, send_bytes
 from .proxy import make_proxy
 from .sending import Sending
 from .service import MethodSpec, Service
@@ -68,7 +69,7 @@ class Peer:
         self._channel = channel
         self._nursery = nursery
         self._sending = Sending(channel, self.end)
-        self._serving = Serving(registry, middleware, caller, nursery, self._sending)
+        self._serving = Serving(registry, middleware, caller, nursery, channel, self._sending)
         self._calls: Outgoing[Waiting | Items[Any]] = Outgoing()
         self._epochs: dict[str, int] = {}
         self._over = trio.Event()
@@ -92,7 +93,7 @@ class Peer:
         try:
             return await waiting.wait()
         finally:
-            self._give_up(number)
+            self._give_up(number, waiting)
 
     async def call_with_values(
         self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
@@ -108,24 +109,70 @@ class Peer:
                 nursery.start_soon(self._send_values, number, waiting, values)
                 return await waiting.wait()
         finally:
-            self._give_up(number)
+            self._give_up(number, waiting)
 
-    async def _send_values(self, number: int, waiting: Waiting, values: AsyncIterable[Any]) -> None:
-        assert waiting.credit is not None  # the method takes a streamed argument
-        count = 0
-        async with ending(values) as iterator:
-            async for value in iterator:
-                await waiting.credit.wait(count)
-                await self._sending.wait_room()
-                told = {"id": number, "n": count, "value": value}
-                self._sending.put(encode_request("rpc.value", told, UNSET))
-                count += 1
+    async def _send_values(
+        self, number: int, waiting: Waiting | Items[Any], values: AsyncIterable[Any]
+    ) -> None:
+        credit, room = waiting.sends, self._sending.wait_room
+        assert credit is not None  # the method takes a streamed argument
+        if is_payload(waiting.spec.item):
+            put = partial(self._put_bytes, number, credit)
+            try:
+                count = await send_bytes(values, credit, room, put)
+            except trio.BrokenResourceError:
+                return  # the method has had enough: its answer says more
+        else:
+            count = await send_items(values, credit, room, partial(self._put_value, number))
         self._sending.put(encode_request("rpc.value_end", {"id": number, "count": count}, UNSET))
 
-    def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
-        """Call a method whose result is streamed; the call begins with the first item asked for."""
-        begin = partial(self._begin, spec, params)
+    def _put_value(self, number: int, count: int, value: Any) -> None:
+        told = {"id": number, "n": count, "value": value}
+        self._sending.put(encode_request("rpc.value", told, UNSET))
+
+    def _put_bytes(self, number: int, credit: Credit, offset: int, data: memoryview) -> None:
+        if credit.takes_binary and self._channel.carries_binary:
+            piece = encode_piece(is_argument=True, call_id=number, offset=offset, data=data)
+            self._sending.put(piece)
+        else:
+            self._put_value(number, offset, data)
+
+    def stream(
+        self,
+        spec: MethodSpec,
+        params: msgspec.Struct,
+        values: AsyncIterable[Any] | None = None,
+    ) -> AsyncIterator[Any]:
+        """Call a method whose result is streamed; the call begins with the first item asked for.
+
+        Args:
+            values: the argument that is streamed, if one is.  It is sent while the result comes,
+                by a task of the peer; what it raises ends the call, and is raised.
+        """
+        begin = partial(self._begin_items, spec, params, values)
         return Items(spec, begin, self._allow, self._give_up)
+
+    async def _begin_items(
+        self,
+        spec: MethodSpec,
+        params: msgspec.Struct,
+        values: AsyncIterable[Any] | None,
+        items: Items[Any],
+    ) -> int:
+        number = await self._begin(spec, params, items)
+        if values is not None:
+            self._nursery.start_soon(self._send_beside, number, items, values)
+        return number
+
+    async def _send_beside(
+        self, number: int, items: Items[Any], values: AsyncIterable[Any]
+    ) -> None:
+        with items.sending:
+            try:
+                await self._send_values(number, items, values)
+            except Exception as error:
+                items.failed(error)
+                self._give_up(number, items)
 
     async def _begin(
         self, spec: MethodSpec, params: msgspec.Struct, waiting: Waiting | Items[Any]
@@ -139,16 +186,34 @@ class Peer:
             extras.timeout = max(0.0, left)
         if isinstance(waiting, Items):
             extras.items = waiting.credit
-        elif waiting.credit is not None:
+        if waiting.sends is not None:
             extras.values = True
         number = self._calls.begin(waiting)
+        if spec.has_payload:
+            self._prepare_payload(number, waiting, extras)
         self._sending.put(encode_request(spec.wire_name, params, number, extras))
         return number
 
-    def _give_up(self, number: int) -> None:
+    def _prepare_payload(self, number: int, waiting: Waiting | Items[Any], extras: Extras) -> None:
+        """Say which ways the payload of a call can go."""
+        if self._channel.carries_binary and isinstance(waiting, Items):
+            extras.binary = True
+        streams = self._channel.streams
+        if streams is not None:
+            extras.stream = True
+            if not streams.opens:
+                waiting.await_stream()
+                streams.want(number, waiting.go_over, is_ours=True)
+
+    def _give_up(self, number: int, waiting: Waiting | Items[Any]) -> None:
         """Nobody waits any more: tell the peer, unless its answer has come."""
         if self._calls.end(number) is not None:
             self._sending.put(encode_request("rpc.cancel", {"id": number}, UNSET))
+        if waiting.spec.has_payload and (streams := self._channel.streams) is not None:
+            streams.forget(number, is_ours=True)
+            if waiting.stream is not None:
+                waiting.stream.reset()
+                streams.release(waiting.stream)
 
     def _allow(self, number: int, upto: int) -> None:
         self._sending.put(encode_request("rpc.credit", {"id": number, "upto": upto}, UNSET))
@@ -188,6 +253,9 @@ class Peer:
         self.end(why)
 
     def _receive(self, data: bytes) -> None:
+        if isinstance(data, Binary) and (piece := decode_piece(data)) is not None:
+            self._receive_piece(piece)
+            return
         messages, is_batch = parse(data)
         batch = Batch(len(messages), self._sending.put) if is_batch else None
         for message in messages:
@@ -204,6 +272,16 @@ class Peer:
                 continue
             if batch is not None:
                 batch.skip()
+
+    def _receive_piece(self, piece: Piece) -> None:
+        """Hand bytes on to the call that they belong to, if it is not over."""
+        try:
+            if piece.is_argument:
+                self._serving.value_bytes(piece.call_id, piece.offset, piece.data)
+            elif isinstance(waiting := self._calls.get(piece.call_id), Items):
+                waiting.arrived_bytes(piece.offset, piece.data)
+        except RpcError as error:
+            self.end(error.text)
 
     def _receive_reply(self, reply: Reply) -> None:
         waiting = self._calls.end(reply.id)
@@ -228,22 +306,29 @@ class Peer:
                 number = msgspec.json.decode(values["n"], type=int)
                 self._serving.value(request_id, number, values["value"])
             elif request.method == "rpc.value_end":
-                self._serving.values_end(request_id)
+                count = msgspec.json.decode(values["count"], type=int)
+                self._serving.values_end(request_id, count)
             else:
-                self._control_call(request.method, self._calls.get(request_id), values)
+                self._control_call(request.method, request_id, values)
         except (msgspec.DecodeError, KeyError, RecursionError):
             pass
         except RpcError as error:
             self.end(error.text)
 
-    def _control_call(
-        self, method: str, waiting: Waiting | Items[Any] | None, values: Mapping[str, Raw]
-    ) -> None:
+    def _control_call(self, method: str, number: Id, values: Mapping[str, Raw]) -> None:
         """A notification about a call of this side."""
+        waiting = self._calls.get(number)
         if method == "rpc.item" and isinstance(waiting, Items):
             waiting.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
-        elif method == "rpc.value_credit" and isinstance(waiting, Waiting) and waiting.credit:
-            waiting.credit.allow(msgspec.json.decode(values["upto"], type=int))
+        elif method == "rpc.value_credit" and waiting is not None and waiting.sends is not None:
+            upto = msgspec.json.decode(values["upto"], type=int)
+            waiting.sends.allow(upto, takes_binary="binary" in values)
+        elif method == "rpc.stream" and waiting is not None and waiting.stream is None:
+            streams = self._channel.streams
+            if streams is not None and streams.opens and waiting.spec.has_payload:
+                assert type(number) is int  # it is one of ours
+                waiting.await_stream()
+                streams.want(number, waiting.go_over, is_ours=True)
 
     # --- the end ----------------------------------------------------------------------------
 

@@ -27,8 +27,13 @@ class Calling(Protocol):
     ) -> Any:
         """Call a method that takes a streamed argument."""
 
-    def stream(self, spec: MethodSpec, params: msgspec.Struct) -> AsyncIterator[Any]:
-        """Call a method whose result is streamed."""
+    def stream(
+        self,
+        spec: MethodSpec,
+        params: msgspec.Struct,
+        values: AsyncIterable[Any] | None = None,
+    ) -> AsyncIterator[Any]:
+        """Call a method whose result is streamed, and perhaps an argument as well."""
 
 
 def make_proxy(interface: type[T], peer: Calling) -> T:
@@ -50,6 +55,8 @@ def make_proxy(interface: type[T], peer: Calling) -> T:
 def _method(spec: MethodSpec) -> Callable[..., Any]:
     def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         peer: Calling = self._peer
+        if spec.streamed:
+            return peer.stream(spec, *spec.bind_streamed(args, kwargs))
         return peer.stream(spec, spec.bind(args, kwargs))
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:

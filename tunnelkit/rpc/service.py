@@ -19,7 +19,8 @@ beside the first.
 
 Parameters become one record, which msgspec decodes and checks in one step; a wrong field is named
 by its path (``$.zone``).  Records are attrs classes.  A method that returns an `AsyncIterator` has
-a *streamed* result; the last parameter may be an `AsyncIterable`, and is streamed then.
+a *streamed* result; the last parameter may be an `AsyncIterable`, and is streamed then.  Where the
+items are `bytes`, they are a *payload*: a sequence of bytes whose pieces mean nothing (`payload`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import re
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import Any, ClassVar, Final, NoReturn, TypeVar
 
 import msgspec
@@ -37,6 +39,7 @@ from msgspec import Raw
 from tunnelkit.errors import LocalProtocolError
 
 from .codes import RpcCode, RpcError
+from .payload import is_payload
 
 __all__ = [
     "MethodSpec",
@@ -45,6 +48,7 @@ __all__ = [
     "methods_of",
     "rpc_method",
     "service_name",
+    "whole_of",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -126,9 +130,14 @@ class MethodSpec:
     """The same from an array."""
     has_keyword_only: bool = False
     streamed: str = ""
-    """The parameter that is streamed, if one is; its record has it as a list, or not at all."""
+    """The parameter that is streamed, if one is; its record has all of it, or nothing."""
     item: Any = None
     """The type of one item of that parameter."""
+
+    @property
+    def has_payload(self) -> bool:
+        """Whether the result or an argument is a payload."""
+        return (self.is_streamed and is_payload(self.result)) or is_payload(self.item)
 
     @property
     def wire_name(self) -> str:
@@ -175,6 +184,11 @@ class MethodSpec:
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         signature = inspect.Signature(list(self.parameters.values()))
         return signature.bind(*args, **kwargs).arguments
+
+
+def whole_of(item: Any) -> Any:
+    """Return the type of all items of that type together, for those who do not stream."""
+    return bytes if is_payload(item) else GenericAlias(list, (item,))
 
 
 def service_name(interface: type[Service]) -> str:
@@ -243,7 +257,7 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
     item = None
     for name_of_stream in streams:
         (item,) = typing.get_args(types[name_of_stream])
-        types[name_of_stream] = list[item] | msgspec.UnsetType  # type: ignore[valid-type]
+        types[name_of_stream] = whole_of(item) | msgspec.UnsetType
     settings: _Settings = getattr(function, _SETTINGS, _Settings())
     return MethodSpec(
         service=service,

@@ -15,17 +15,19 @@ from typing import Any, Final, cast
 
 import trio
 from msgspec import UNSET, Raw
-from outcome import Value
 
 from tunnelkit.errors import TunnelError
 
 from .calls import Batch, Served, Values, listed
+from .channels import Channel
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Handler, Middleware, Registry
-from .flow import Feed, ending
+from .flow import ending, send_items
 from .inflight import Incoming
 from .messages import Extras, Id, Request, encode_error, encode_request, encode_result
+from .payload import ByteFeed, encode_piece, feed_of, is_binary_id, is_payload, send_bytes
 from .sending import Sending
+from .service import MethodSpec
 
 __all__ = ["MAX_COLLECTED", "Serving"]
 
@@ -40,6 +42,9 @@ MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
 MAX_COLLECTED: Final = 1000
 """Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
 
+MAX_COLLECTED_BYTES: Final = 2 * 1024 * 1024
+"""Most bytes of a payload for a caller that takes it as one string.  Stops: endless ones."""
+
 
 class Serving:
     """Carries out what the other end asks for.
@@ -49,6 +54,7 @@ class Serving:
         middleware: functions around each call, the first outermost.
         caller: who is at the other end.
         nursery: where calls run.
+        channel: what payloads of calls may use beside messages.
         sending: where answers go.
     """
 
@@ -58,12 +64,14 @@ class Serving:
         middleware: Sequence[Middleware],
         caller: Caller,
         nursery: trio.Nursery,
+        channel: Channel,
         sending: Sending,
     ) -> None:
         self.caller = caller
         self._registry = registry
         self._handler = _chained(middleware)
         self._nursery = nursery
+        self._channel = channel
         self._sending = sending
         self._calls: Incoming[Served] = Incoming()
         self._notifications = 0
@@ -85,13 +93,16 @@ class Serving:
         served = Served(request, None if request.is_notification else batch)
         try:
             bound = self._registry.bind(request, self.caller)
+            served.result = bound.spec.result
             if bound.spec.streamed:
                 bound = self._with_values(bound, served)
             if request.is_notification:
                 self._begin_notification()
             else:
                 self._calls.begin(request.id, served)
-            if served.values is not None:  # only now is the id that of this call
+            # Only now is the id that of this call.
+            self._use_stream(bound, served)
+            if served.values is not None and not served.values.awaits_stream:
                 self._allow_values(served, served.values.credit)
         except RpcError as error:
             if not request.is_notification:
@@ -106,21 +117,50 @@ class Serving:
         name = bound.spec.streamed
         values: AsyncIterator[Any]
         if bound.arguments[name] is not UNSET:
-            values = listed(bound.arguments[name])
+            whole = bound.arguments[name]
+            values = listed([whole] if is_payload(bound.spec.item) else whole)
         elif _sends_values(bound.extras) and not served.request.is_notification:
-            feed = served.values = Feed(
-                f"{name} of {bound.spec.wire_name}",
-                bound.spec.item,
-                lambda upto: self._allow_values(served, upto),
-            )
-            values = Values(feed)
+            what = f"{name} of {bound.spec.wire_name}"
+            served.values = feed_of(what, bound.spec.item, partial(self._allow_values, served))
+            values = Values(served.values)
         else:
             text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
             raise RpcError(RpcCode.INVALID_PARAMS, text)
         return replace(bound, arguments={**bound.arguments, name: values})
 
+    def _use_stream(self, bound: Bound, served: Served) -> None:
+        """Give the payload of a call a stream of its own, where both sides can."""
+        request_id, streams = served.request.id, self._channel.streams
+        asked = bound.extras is not None and bound.extras.stream is True
+        if streams is None or not asked or not bound.spec.has_payload:
+            return
+        if type(request_id) is not int or served.request.is_notification:
+            return
+        served.has_stream = True
+        if isinstance(served.values, ByteFeed):
+            served.values.awaits_stream = True
+        streams.want(request_id, served.go_over, is_ours=False)
+        if not streams.opens:
+            self._sending.put(encode_request("rpc.stream", {"id": request_id}, UNSET))
+
+    def _leave_stream(self, served: Served) -> None:
+        """The call is over; what was sent to its end is still delivered."""
+        streams = self._channel.streams
+        if streams is None or not served.has_stream:
+            return
+        assert type(served.request.id) is int  # otherwise it has none
+        streams.forget(served.request.id, is_ours=False)
+        if served.stream is not None:
+            if served.is_done:
+                served.stream.close()
+            else:
+                served.stream.reset()
+            streams.release(served.stream)
+
     def _allow_values(self, served: Served, upto: int) -> None:
-        told = {"id": served.request.id, "upto": upto}
+        told: dict[str, object] = {"id": served.request.id, "upto": upto}
+        if isinstance(served.values, ByteFeed) and self._channel.carries_binary:
+            told["binary"] = True
         self._sending.put(encode_request("rpc.value_credit", told, UNSET))
 
     def value(self, request_id: Id, number: int, value: Raw) -> None:
@@ -138,11 +178,21 @@ class Serving:
                     raise
                 served.values.fail(error)
 
-    def values_end(self, request_id: Id) -> None:
-        """The streamed argument of a call has ended."""
+    def value_bytes(self, request_id: Id, offset: int, data: bytes) -> None:
+        """Some bytes of a payload came.
+
+        Raises:
+            RpcError: they were not due.
+        """
+        served = self._calls.get(request_id)
+        if served is not None and isinstance(served.values, ByteFeed):
+            served.values.arrived_bytes(offset, data)
+
+    def values_end(self, request_id: Id, count: int) -> None:
+        """The streamed argument of a call has ended, after so many items or bytes."""
         served = self._calls.get(request_id)
         if served is not None and served.values is not None:
-            served.values.finish(Value(None))
+            served.values.finish_after(count)
 
     def _begin_notification(self) -> None:
         if self._notifications >= MAX_NOTIFICATIONS:
@@ -172,8 +222,11 @@ class Serving:
         seconds = min(max(timeout, 0.0), MAX_TIMEOUT_SECONDS) if timeout is not UNSET else inf
         served.scope.deadline = trio.current_time() + seconds
         message = b""
-        with served.scope:
-            message = await self._outcome(bound, served)
+        try:
+            with served.scope:
+                message = await self._outcome(bound, served)
+        finally:
+            self._leave_stream(served)
         if served.scope.cancelled_caught:
             code, text = RpcCode.DEADLINE_EXCEEDED, f"{bound.spec.wire_name} took too long"
             message = encode_error(request.id, code, text)
@@ -197,7 +250,8 @@ class Serving:
         try:
             result = await self._handler(bound)
             if bound.spec.is_streamed:
-                result = await self._send_items(result, bound, served)
+                result = await self._send_result(result, bound, served)
+            served.is_done = True
             return encode_result(request_id, result, self._registry.extras_for(served.request))
         except RpcError as error:
             extras = self._registry.extras_for(served.request)
@@ -209,35 +263,51 @@ class Serving:
             text = "internal error: the log of the program that serves it says more"
             return encode_error(request_id, RpcCode.INTERNAL_ERROR, text)
 
-    async def _send_items(self, items: AsyncIterator[Any], bound: Bound, served: Served) -> object:
+    async def _send_result(self, items: AsyncIterator[Any], bound: Bound, served: Served) -> object:
         """Send items as far as the caller allows; return what answers the call after them."""
         wanted = bound.extras.items if bound.extras is not None else UNSET
-        async with ending(items) as iterator:
-            if wanted is UNSET:
-                return await _collected(iterator)
-            served.credit.allow(wanted)
-            count = 0
-            async for value in iterator:
-                await served.credit.wait(count)
-                await self._sending.wait_room()
-                told = {"id": served.request.id, "n": count, "value": value}
-                self._sending.put(encode_request("rpc.item", told, UNSET))
-                count += 1
-            return count
+        if served.has_stream and is_payload(bound.spec.result):
+            wanted = 0
+        if wanted is UNSET:
+            return await _collected(items, bound.spec)
+        served.credit.allow(wanted)
+        room = self._sending.wait_room
+        if is_payload(bound.spec.result):
+            put = self._put_binary if self._takes_binary(served.request) else self._put_item
+            return await send_bytes(items, served.credit, room, partial(put, served))
+        return await send_items(items, served.credit, room, partial(self._put_item, served))
+
+    def _takes_binary(self, request: Request) -> bool:
+        is_told = request.extras is not None and request.extras.binary is True
+        return is_told and self._channel.carries_binary and is_binary_id(request.id)
+
+    def _put_item(self, served: Served, number: int, value: Any) -> None:
+        told = {"id": served.request.id, "n": number, "value": value}
+        self._sending.put(encode_request("rpc.item", told, UNSET))
+
+    def _put_binary(self, served: Served, offset: int, data: memoryview) -> None:
+        assert type(served.request.id) is int  # otherwise it has no binary messages
+        piece = encode_piece(is_argument=False, call_id=served.request.id, offset=offset, data=data)
+        self._sending.put(piece)
 
 
 def _sends_values(extras: Extras | None) -> bool:
     return extras is not None and extras.values is True
 
 
-async def _collected(items: AsyncIterator[Any]) -> list[Any]:
+async def _collected(items: AsyncIterator[Any], spec: MethodSpec) -> list[Any] | bytes:
+    """Return all items of a result, for a caller that does not stream."""
     found: list[Any] = []
-    async for value in items:
-        if len(found) == MAX_COLLECTED:
-            text = f"the result has more than {MAX_COLLECTED} items: take it as a stream"
-            raise RpcError(RpcCode.TOO_LARGE, text)
-        found.append(value)
-    return found
+    count, whole = 0, is_payload(spec.result)
+    most, unit = (MAX_COLLECTED_BYTES, "bytes") if whole else (MAX_COLLECTED, "items")
+    async with ending(items) as iterator:
+        async for value in iterator:
+            count += len(value) if whole else 1
+            if count > most:
+                text = f"the result has more than {most} {unit}: take it as a stream"
+                raise RpcError(RpcCode.TOO_LARGE, text)
+            found.append(value)
+    return b"".join(found) if whole else found
 
 
 def _chained(middleware: Sequence[Middleware]) -> Handler:

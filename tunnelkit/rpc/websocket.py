@@ -1,4 +1,6 @@
-"""Text messages of a WebSocket (RFC 6455), client and server, on any Trio stream.
+"""Messages of a WebSocket (RFC 6455), client and server, on any Trio stream.
+
+A message is a text message, and a piece of a payload a binary one.
 
 The protocol is that of the `websockets` library, without its I/O, whose mask is in C.  What it
 wants to send by itself (pongs, the answer to a close) is left for the task that writes: the one
@@ -17,6 +19,7 @@ from tunnelkit.errors import ConfigurationError
 
 from .channels import MAX_MESSAGE_BYTES, Channel
 from .codes import PeerGone, RpcCode, RpcError
+from .payload import Binary
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
@@ -130,11 +133,14 @@ def _common(offered: Sequence[Subprotocol]) -> Subprotocol | None:
 
 
 class WebSocketChannel(Channel):
-    """Messages as text messages of a WebSocket; made by `open_websocket` and `accept_websocket`."""
+    """Messages of a WebSocket; made by `open_websocket` and `accept_websocket`."""
 
     def __init__(self, stream: trio.abc.Stream, protocol: ClientProtocol | ServerProtocol) -> None:
+        self.carries_binary = True
+        self.streams = None
         self._stream = stream
         self._protocol = protocol
+        self._is_binary = False
         self._parts: list[bytes] = []
         self._messages: deque[bytes] = deque()
         self.on_output: Callable[[], None] = lambda: None
@@ -172,7 +178,10 @@ class WebSocketChannel(Channel):
 
         try:
             for message in messages:
-                self._protocol.send_text(message)
+                if isinstance(message, Binary):
+                    self._protocol.send_binary(message)
+                else:
+                    self._protocol.send_text(message)
         except InvalidState as error:
             await self._flush()  # its last words
             raise PeerGone("the WebSocket was closed") from error
@@ -221,9 +230,12 @@ class WebSocketChannel(Channel):
                 Opcode.BINARY,
                 Opcode.CONT,
             ):
+                if event.opcode is not Opcode.CONT:
+                    self._is_binary = event.opcode is Opcode.BINARY
                 self._parts.append(bytes(event.data))
                 if event.fin:
-                    self._messages.append(b"".join(self._parts))
+                    message = b"".join(self._parts)
+                    self._messages.append(Binary(message) if self._is_binary else message)
                     self._parts.clear()
 
     async def aclose(self) -> None:

@@ -164,6 +164,7 @@ class Metadata(IntEnum):
     TRACE_PARENT = 4
     TRACE_STATE = 5
     DEADLINE_MS = 6
+    RPC_PAYLOAD = 7
 
 
 Value: TypeAlias = int | bytes | str | tuple[tuple[int, bytes], ...]
