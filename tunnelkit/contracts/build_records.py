@@ -26,7 +26,6 @@ __all__ = [
     "RepoBuildInfo",
     "RepoBuildOutput",
     "RepoBuildResult",
-    "RepoContent",
     "RepoContentPosition",
     "RepoServiceBuild",
     "WorkspaceTarget",
@@ -67,20 +66,11 @@ class ProjectRequest:
 
 
 class RepoContentPosition(StrEnum):
-    """Where a piece of an archive belongs."""
+    """Where the bytes of an archive belong."""
 
     INITIAL = "Initial"
     """It is the first: what was sent before is forgotten."""
     APPEND = "Append"
-
-
-@attrs.frozen
-class RepoContent:
-    """A piece of the archive of a repository."""
-
-    position: RepoContentPosition
-    content: bytes = attrs.field(repr=False)
-    """At most 1 MiB, so that other calls go on; base64 on the wire."""
 
 
 # --- builds -------------------------------------------------------------------------------------

@@ -3,11 +3,12 @@
 `WorkspaceService` and `ConductorService` share one TCP connection.  `InterWorkspaceService`
 is what a host serves to other hosts.
 
-Archives travel in pieces, each in a call of its own, in order: the caller waits for each answer, so
-that a slow disk slows the sender.
+Archives travel as payloads: a slow disk slows the sender, and other calls go on beside them.
 """
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterable
 
 from tunnelkit.rpc import NotServed, Service, rpc_method
 
@@ -19,7 +20,7 @@ from .build_records import (
     RepoBuildInfo,
     RepoBuildOutput,
     RepoBuildResult,
-    RepoContent,
+    RepoContentPosition,
 )
 from .units import Port, Time, WorkspaceId
 from .workspace_records import (
@@ -81,8 +82,10 @@ class WorkspaceService(Service, name="workspace"):
         """Return the branches of a project's repository, as they are upstream now."""
         raise NotServed
 
-    async def transfer_repo(self, info: RepoBuildInfo, repo: RepoContent) -> None:
-        """Take a piece of the archive of a repository."""
+    async def transfer_repo(
+        self, info: RepoBuildInfo, position: RepoContentPosition, content: AsyncIterable[bytes]
+    ) -> None:
+        """Take the archive of a repository, or what follows a part that was sent before."""
         raise NotServed
 
     async def unarchive_repo(self, info: RepoBuildInfo) -> None:
@@ -172,13 +175,12 @@ class InterWorkspaceService(Service, name="inter_workspace"):
     """A workspace host calls another one."""
 
     async def transfer_prebuild_archive(
-        self, archive: PrebuildInfo, file: str, content: bytes, append: bool
+        self, archive: PrebuildInfo, file: str, append: bool, content: AsyncIterable[bytes]
     ) -> None:
-        """Take a piece of a file of a prebuild's archive.
+        """Take a file of a prebuild's archive, or what follows a part that was sent before.
 
         Args:
             file: the name of the file, without a folder.
-            content: at most 1 MiB, so that other calls go on; base64 on the wire.
             append: whether it follows what was sent before; else it begins the file anew.
 
         Raises:

@@ -4,8 +4,8 @@ How it works
 ------------
 A *peer* is one end of a connection.  It serves the services that it was given and calls those of
 the other end, over whatever carries messages: lines on a Trio stream (TCP, TLS, unix sockets,
-stdio, a stream of a tunnel) or text messages of a WebSocket.  The messages are JSON-RPC 2.0, so
-that any client of that can call; what goes beyond it is negotiated by being used (`messages`).
+stdio, a stream of a tunnel) or messages of a WebSocket.  The messages are JSON-RPC 2.0, so that
+any client of that can call; what goes beyond it is negotiated by being used (`messages`).
 
     async with open_peer(channel, serve=[ClockService()]) as peer:
         moment = await peer.proxy(Clock).now("UTC")
@@ -20,26 +20,38 @@ that any client of that can call; what goes beyond it is negotiated by being use
   travels along, as the time that is left, so that it ends on both sides; a handler's own calls
   inherit it.  When the connection ends, all calls end with `PeerGone`.
 * A streamed result is a sequence of numbered items under credit: a slow consumer slows the
-  producer, and nothing else.
+  producer, and nothing else.  Bytes are a payload, which never turns into text where both sides
+  know better (`payload`).
+* `http_app` serves the same services to callers of HTTP, who come and go, and `http_client` calls
+  them.
 
 Names on the wire that begin with ``rpc.`` belong to the protocol itself.
 """
 
 from __future__ import annotations
 
+from .carrying import current_caller
 from .channels import Channel, LineChannel
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Handler, Middleware, Stateful
+from .http_app import HttpApp
+from .http_checks import Credentials
+from .http_client import HttpClient, open_http_client
 from .keeping import KeptPeer, keep_peer
 from .peer import Peer, open_peer
 from .service import NotServed, Service, rpc_method
+from .sessions import SessionChannel, open_session_channel, session_channels
+from .stdio import open_process_channel, open_stdio_channel
 from .websocket import WebSocketChannel, accept_websocket, open_websocket
 
 __all__ = [
     "Bound",
     "Caller",
     "Channel",
+    "Credentials",
     "Handler",
+    "HttpApp",
+    "HttpClient",
     "KeptPeer",
     "LineChannel",
     "Middleware",
@@ -49,11 +61,18 @@ __all__ = [
     "RpcCode",
     "RpcError",
     "Service",
+    "SessionChannel",
     "Stateful",
     "WebSocketChannel",
     "accept_websocket",
+    "current_caller",
     "keep_peer",
+    "open_http_client",
     "open_peer",
+    "open_process_channel",
+    "open_session_channel",
+    "open_stdio_channel",
     "open_websocket",
     "rpc_method",
+    "session_channels",
 ]

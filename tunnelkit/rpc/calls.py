@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -19,12 +19,12 @@ from .service import MethodSpec, whole_of
 if TYPE_CHECKING:
     from tunnelkit.stream import Stream
 
-__all__ = ["Batch", "Items", "Served", "Values", "Waiting", "listed"]
+__all__ = ["Batch", "Items", "Served", "Values", "Waiting", "result_of"]
 
 T = TypeVar("T")
 
 
-def _result_of(spec: MethodSpec, reply: Reply, wanted: Any) -> Outcome[Any]:
+def result_of(spec: MethodSpec, reply: Reply, wanted: Any) -> Outcome[Any]:
     """Return what a reply says: the result, or the error."""
     return Error(_error_of(reply)) if reply.result is None else _decoded(spec, reply.result, wanted)
 
@@ -76,7 +76,7 @@ class Waiting:
 
     def answered(self, reply: Reply) -> None:
         """The answer came."""
-        self._finish(_result_of(self.spec, reply, self.spec.result))
+        self._finish(result_of(self.spec, reply, self.spec.result))
 
     def failed(self, error: PeerGone) -> None:
         """No answer will come."""
@@ -212,7 +212,7 @@ class Items(AsyncIterator[T], Generic[T]):
         """The last item was sent before; a peer that does not stream sends all now."""
         self.sending.cancel()
         kind = self.spec.result
-        outcome = _result_of(self.spec, reply, int | whole_of(kind))
+        outcome = result_of(self.spec, reply, int | whole_of(kind))
         if isinstance(outcome, Error):
             self._feed.finish(outcome)
             return
@@ -312,10 +312,3 @@ class Values(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         await trio.lowlevel.checkpoint()
         return await self._feed.take()
-
-
-async def listed(values: Sequence[Any]) -> AsyncIterator[Any]:
-    """Yield an argument that came as one list, for a method that takes a streamed one."""
-    for value in values:
-        yield value
-        await trio.lowlevel.checkpoint()

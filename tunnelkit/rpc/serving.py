@@ -6,44 +6,29 @@ that calls and does not read soon has no places left.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import trio
 from msgspec import UNSET, Raw
 
-from tunnelkit.errors import TunnelError
-
-from .calls import Batch, Served, Values, listed
+from .calls import Batch, Served, Values
+from .carrying import answer_to, chained, collected, with_whole
 from .channels import Channel
 from .codes import PeerGone, RpcCode, RpcError
-from .dispatch import Bound, Caller, Handler, Middleware, Registry
-from .flow import ending, send_items
+from .dispatch import Bound, Caller, Middleware, Registry
+from .flow import send_items
 from .inflight import Incoming
-from .messages import Extras, Id, Request, encode_error, encode_request, encode_result
+from .messages import Extras, Id, Request, encode_error, encode_request
 from .payload import ByteFeed, encode_piece, feed_of, is_binary_id, is_payload, send_bytes
 from .sending import Sending
-from .service import MethodSpec
 
-__all__ = ["MAX_COLLECTED", "Serving"]
-
-_log = logging.getLogger("tunnelkit.rpc")
+__all__ = ["Serving"]
 
 MAX_NOTIFICATIONS: Final = 1000
 """Most notifications of a peer that are carried out at once.  Stops: floods of them."""
-
-MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
-"""Longer deadlines of a caller are cut to this, seconds.  Stops: numbers that are no time."""
-
-MAX_COLLECTED: Final = 1000
-"""Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
-
-MAX_COLLECTED_BYTES: Final = 2 * 1024 * 1024
-"""Most bytes of a payload for a caller that takes it as one string.  Stops: endless ones."""
 
 
 class Serving:
@@ -69,7 +54,7 @@ class Serving:
     ) -> None:
         self.caller = caller
         self._registry = registry
-        self._handler = _chained(middleware)
+        self._handler = chained(middleware)
         self._nursery = nursery
         self._channel = channel
         self._sending = sending
@@ -113,20 +98,14 @@ class Serving:
         self._nursery.start_soon(self._serve, bound, served)
 
     def _with_values(self, bound: Bound, served: Served) -> Bound:
-        """Return the call with its streamed argument: what comes later, or came as a list."""
+        """Return the call with its streamed argument: what comes later, or came as a whole."""
         name = bound.spec.streamed
-        values: AsyncIterator[Any]
-        if bound.arguments[name] is not UNSET:
-            whole = bound.arguments[name]
-            values = listed([whole] if is_payload(bound.spec.item) else whole)
-        elif _sends_values(bound.extras) and not served.request.is_notification:
-            what = f"{name} of {bound.spec.wire_name}"
-            served.values = feed_of(what, bound.spec.item, partial(self._allow_values, served))
-            values = Values(served.values)
-        else:
-            text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
-            raise RpcError(RpcCode.INVALID_PARAMS, text)
-        return replace(bound, arguments={**bound.arguments, name: values})
+        is_later = bound.arguments[name] is UNSET and _sends_values(bound.extras)
+        if not is_later or served.request.is_notification:
+            return with_whole(bound)
+        what = f"{name} of {bound.spec.wire_name}"
+        served.values = feed_of(what, bound.spec.item, partial(self._allow_values, served))
+        return replace(bound, arguments={**bound.arguments, name: Values(served.values)})
 
     def _use_stream(self, bound: Bound, served: Served) -> None:
         """Give the payload of a call a stream of its own, where both sides can."""
@@ -218,18 +197,11 @@ class Serving:
 
     async def _serve(self, bound: Bound, served: Served) -> None:
         request = served.request
-        timeout = bound.extras.timeout if bound.extras is not None else UNSET
-        seconds = min(max(timeout, 0.0), MAX_TIMEOUT_SECONDS) if timeout is not UNSET else inf
-        served.scope.deadline = trio.current_time() + seconds
-        message = b""
+        carry_out = partial(self._carry_out, bound, served)
         try:
-            with served.scope:
-                message = await self._outcome(bound, served)
+            message = await answer_to(request, bound, self._registry, carry_out, served.scope)
         finally:
             self._leave_stream(served)
-        if served.scope.cancelled_caught:
-            code, text = RpcCode.DEADLINE_EXCEEDED, f"{bound.spec.wire_name} took too long"
-            message = encode_error(request.id, code, text)
         if request.is_notification:
             self._notifications -= 1
             return
@@ -244,24 +216,12 @@ class Serving:
         self._calls.end(request.id, served)
         self._sending.wake()
 
-    async def _outcome(self, bound: Bound, served: Served) -> bytes:
-        """Carry a call out and return what answers it."""
-        request_id = served.request.id
-        try:
-            result = await self._handler(bound)
-            if bound.spec.is_streamed:
-                result = await self._send_result(result, bound, served)
-            served.is_done = True
-            return encode_result(request_id, result, self._registry.extras_for(served.request))
-        except RpcError as error:
-            extras = self._registry.extras_for(served.request)
-            return encode_error(request_id, error.code, error.text, error.data, extras)
-        except TunnelError as error:
-            return encode_error(request_id, RpcCode.REFUSED, str(error))
-        except Exception as error:
-            _log.exception("method %s failed", bound.spec.wire_name, exc_info=error)
-            text = "internal error: the log of the program that serves it says more"
-            return encode_error(request_id, RpcCode.INTERNAL_ERROR, text)
+    async def _carry_out(self, bound: Bound, served: Served) -> object:
+        result = await self._handler(bound)
+        if bound.spec.is_streamed:
+            result = await self._send_result(result, bound, served)
+        served.is_done = True
+        return result
 
     async def _send_result(self, items: AsyncIterator[Any], bound: Bound, served: Served) -> object:
         """Send items as far as the caller allows; return what answers the call after them."""
@@ -269,7 +229,7 @@ class Serving:
         if served.has_stream and is_payload(bound.spec.result):
             wanted = 0
         if wanted is UNSET:
-            return await _collected(items, bound.spec)
+            return await collected(items, bound.spec)
         served.credit.allow(wanted)
         room = self._sending.wait_room
         if is_payload(bound.spec.result):
@@ -293,35 +253,3 @@ class Serving:
 
 def _sends_values(extras: Extras | None) -> bool:
     return extras is not None and extras.values is True
-
-
-async def _collected(items: AsyncIterator[Any], spec: MethodSpec) -> list[Any] | bytes:
-    """Return all items of a result, for a caller that does not stream."""
-    found: list[Any] = []
-    count, whole = 0, is_payload(spec.result)
-    most, unit = (MAX_COLLECTED_BYTES, "bytes") if whole else (MAX_COLLECTED, "items")
-    async with ending(items) as iterator:
-        async for value in iterator:
-            count += len(value) if whole else 1
-            if count > most:
-                text = f"the result has more than {most} {unit}: take it as a stream"
-                raise RpcError(RpcCode.TOO_LARGE, text)
-            found.append(value)
-    return b"".join(found) if whole else found
-
-
-def _chained(middleware: Sequence[Middleware]) -> Handler:
-    """Return the handler that goes through *middleware*, the first outermost, to the method."""
-
-    async def innermost(bound: Bound) -> Any:
-        result = bound.begin()
-        return result if bound.spec.is_streamed else await result
-
-    handler: Handler = innermost
-    for one in reversed(middleware):
-        handler = cast("Callable[[Bound], Any]", partial(_through, one, handler))
-    return handler
-
-
-async def _through(one: Middleware, rest: Handler, bound: Bound) -> Any:
-    return await one(bound, rest)

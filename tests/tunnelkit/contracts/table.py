@@ -102,7 +102,7 @@ workspace
     delete_workspace(req) -
     create_project(req) -
     get_project_branches(req) list[GitBranch]
-    transfer_repo(info, repo) -
+    transfer_repo(info, position, content) -
     unarchive_repo(info) -
     build_repo(info) RepoBuildResult
     rebuild_repo(info) RepoBuildResult
@@ -121,7 +121,7 @@ conductor
     auto_delete_inactive_workspaces() -
 
 inter_workspace
-    transfer_prebuild_archive(archive, file, content, append) -
+    transfer_prebuild_archive(archive, file, append, content) -
 
 hrpc
     devbox_session_get_session() DevboxSessionSummary?

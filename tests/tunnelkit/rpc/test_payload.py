@@ -19,12 +19,12 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.tunnelkit.pairs import World, open_pair
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tests.tunnelkit.rpc.test_websocket import URL
+from tunnelkit.rpc.carrying import MAX_COLLECTED_BYTES
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.payload import BYTES_AHEAD, ByteFeed, decode_piece, encode_piece
 from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service
-from tunnelkit.rpc.serving import MAX_COLLECTED_BYTES
 from tunnelkit.rpc.sessions import SessionChannel, open_session_channel, session_channels
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
 

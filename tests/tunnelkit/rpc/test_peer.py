@@ -14,12 +14,12 @@ import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tunnelkit.errors import ConfigurationError
+from tunnelkit.rpc.carrying import MAX_COLLECTED
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.dispatch import Bound, Caller, Handler, Stateful
 from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service, rpc_method
-from tunnelkit.rpc.serving import MAX_COLLECTED
 
 
 @attrs.frozen
