@@ -42,7 +42,7 @@ async def serve_lines(stream: trio.abc.Stream) -> None:
     await serve(LineChannel(stream))
 
 
-async def _serve_tcp(nursery: trio.Nursery, handle: Callable[..., Awaitable[object]]) -> int:
+async def serve_tcp(nursery: trio.Nursery, handle: Callable[..., Awaitable[object]]) -> int:
     run = partial(trio.serve_tcp, handle, 0, host="127.0.0.1")
     listeners = await nursery.start(run)
     port: int = listeners[0].socket.getsockname()[1]
@@ -64,7 +64,7 @@ def _client_stream(stream: trio.abc.Stream) -> trio.SSLStream[trio.abc.Stream]:
 @asynccontextmanager
 async def tcp() -> AsyncGenerator[Channel]:
     async with trio.open_nursery() as nursery:
-        port = await _serve_tcp(nursery, serve_lines)
+        port = await serve_tcp(nursery, serve_lines)
         yield LineChannel(await trio.open_tcp_stream("127.0.0.1", port))
         nursery.cancel_scope.cancel()
 
@@ -77,7 +77,7 @@ async def tls() -> AsyncGenerator[Channel]:
         await serve(LineChannel(trio.SSLStream(stream, context, server_side=True)))
 
     async with trio.open_nursery() as nursery:
-        port = await _serve_tcp(nursery, handle)
+        port = await serve_tcp(nursery, handle)
         yield LineChannel(_client_stream(await trio.open_tcp_stream("127.0.0.1", port)))
         nursery.cancel_scope.cancel()
 
@@ -102,7 +102,7 @@ async def ws() -> AsyncGenerator[Channel]:
         async def handle(stream: trio.abc.Stream) -> None:
             await serve(await accept_websocket(stream))
 
-        port = await _serve_tcp(nursery, handle)
+        port = await serve_tcp(nursery, handle)
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         yield await open_websocket(stream, f"ws://127.0.0.1:{port}/rpc")
         nursery.cancel_scope.cancel()
@@ -116,7 +116,7 @@ async def wss() -> AsyncGenerator[Channel]:
         async def handle(stream: trio.abc.Stream) -> None:
             await serve(await accept_websocket(trio.SSLStream(stream, context, server_side=True)))
 
-        port = await _serve_tcp(nursery, handle)
+        port = await serve_tcp(nursery, handle)
         stream = _client_stream(await trio.open_tcp_stream("127.0.0.1", port))
         yield await open_websocket(stream, f"wss://127.0.0.1:{port}/rpc")
         nursery.cancel_scope.cancel()
