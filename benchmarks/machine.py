@@ -63,6 +63,8 @@ async def describe_machine() -> dict[str, object]:
         "trio": _package_version("trio"),
         "snitun": _package_version("snitun"),
         "asyncssh": _package_version("asyncssh"),
+        "grpcio": _package_version("grpcio"),
+        "aiorpcx": _package_version("aiorpcx"),
         "libp2p": _version_in(LIBP2P_FOLDER, "libp2p"),
         "load_average_before": round(os.getloadavg()[0], 2),
     }

@@ -16,6 +16,7 @@ from benchmarks.page.tables import (
     ABSENT,
     Cell,
     Figures,
+    cell_of_beside,
     cell_of_cost,
     cell_of_figure,
     cell_of_latency,
@@ -168,6 +169,17 @@ def _carriers(record: Record) -> str:
     return _joined(*_titled(titles, tables))
 
 
+def _rpc(record: Record) -> str:
+    figures = figures_of(record.results("rpc"))
+    single = [case for case in _cases(figures) if case != "beside_payload"]
+    tables = [
+        matrix(figures, single, cell_of_figure),
+        matrix(figures, ["beside_payload"], cell_of_beside),
+    ]
+    beside = "One call at a time beside a payload of 100 MiB: p50 / **p99** in µs, and the payload"
+    return _joined(*_titled(("Figures", beside), tables))
+
+
 def _titled(titles: Collection[str], tables: Collection[str]) -> list[str]:
     return [f"{title}:\n\n{text}" for title, text in zip(titles, tables, strict=True) if text]
 
@@ -287,6 +299,7 @@ PARTS: Final[Mapping[str, Callable[[Record], str]]] = {
     "peers": _peers,
     "profile": _profile,
     "carriers": _carriers,
+    "rpc": _rpc,
     "beside": _beside,
     "sessions": _sessions,
     "idle": _idle,

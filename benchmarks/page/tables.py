@@ -19,6 +19,7 @@ from benchmarks.stats import Summary
 __all__ = [
     "ABSENT",
     "Figures",
+    "cell_of_beside",
     "cell_of_cost",
     "cell_of_figure",
     "cell_of_latency",
@@ -144,6 +145,16 @@ def cell_of_latency(summary: Summary, other: Summary | None) -> str:
     found = dict(summary.extras)
     shown = [format_us(found[name]) for name in LATENCIES if name in found]
     return " / ".join(shown) or ABSENT
+
+
+def cell_of_beside(summary: Summary, other: Summary | None) -> str:
+    """Return a call's median and 99th percentile beside a payload, and how fast that was."""
+    del other
+    found = dict(summary.extras)
+    return (
+        f"{format_us(found['p50_us'])} / **{format_us(summary.median)}**"
+        f"<br>{format_figure(found['bulk_gbit_s'])} Gbit/s"
+    )
 
 
 def cell_of_cost(summary: Summary, other: Summary | None) -> str:
