@@ -1,16 +1,17 @@
 """What becomes of a request: who serves it, in which state, with which arguments (no I/O).
 
-`Registry` is the table of what one side serves.  It finds the method, checks the state and the
-epoch, and decodes the arguments: all of that without an await, so that nothing changes between the
-check and the first step of the handler.
+`Registry` is the table of what one side serves.  It finds the method and decodes the arguments;
+what comes of that is a `Bound` call, which goes through middleware and begins at its end.
 
 A service that keeps state derives from `Stateful`.  Its *epoch* grows with every change of the
 state; a call that carries an older one is refused before any effect, unless the method only reads.
+State and epoch are checked where the call begins, with no await between the check and the first
+step of the method: of two calls that saw the same state, the second finds that it has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from msgspec import UNSET
 
 from .codes import RpcCode, RpcError
 from .describe import ProtocolService
+from .flow import ending
 from .messages import Extras, Request
 from .service import MethodSpec, Service, methods_of
 
@@ -69,8 +71,29 @@ class Bound:
     extras: Extras | None = None
 
     def begin(self) -> Any:
-        """Call the method; return what it returned: an awaitable, or an iterator of items."""
+        """Call the method; return what it returned: an awaitable, or an iterator of items.
+
+        Whoever awaits it has to do so at once.
+
+        Raises:
+            RpcError: it cannot be called in this state, or the caller's epoch is stale: nothing
+                was done.  Where items are returned, the first one raises it.
+        """
+        if self.spec.is_streamed and isinstance(self.service, Stateful):
+            return self._items()
+        self._check()
         return getattr(self.service, self.spec.name)(**self.arguments)
+
+    async def _items(self) -> AsyncIterator[Any]:
+        """Yield the items of a method whose first step follows the check."""
+        self._check()
+        async with ending(getattr(self.service, self.spec.name)(**self.arguments)) as items:
+            async for item in items:
+                yield item
+
+    def _check(self) -> None:
+        if isinstance(self.service, Stateful):
+            _check_state(self.service, self.spec, self.extras)
 
 
 class Registry:
@@ -106,15 +129,12 @@ class Registry:
         """Return the call that *request* asks for.
 
         Raises:
-            RpcError: there is no such method, it cannot be called in this state, the caller's
-                epoch is stale, or the arguments are wrong: nothing was done.
+            RpcError: there is no such method, or the arguments are wrong: nothing was done.
         """
         found = self._methods.get(request.method)
         if found is None:
             raise RpcError(RpcCode.METHOD_NOT_FOUND, self._unknown(request.method))
         service, spec = found
-        if isinstance(service, Stateful):
-            _check_state(service, spec, request.extras)
         return Bound(spec, service, spec.decode(request.params), caller, request.extras)
 
     def extras_for(self, request: Request) -> Extras | None:

@@ -367,6 +367,10 @@ class Door(Service, name="door"):
     async def enter(self) -> None:
         raise NotServed
 
+    @rpc_method(requires_state=("open",))
+    def visitors(self) -> AsyncIterator[str]:
+        raise NotServed
+
 
 class RealDoor(Stateful, Door):
     state = "closed"
@@ -380,6 +384,9 @@ class RealDoor(Stateful, Door):
 
     async def enter(self) -> None:
         pass
+
+    async def visitors(self) -> AsyncIterator[str]:
+        yield "ada"
 
 
 async def test_stale_epoch_is_refused_and_the_client_learns() -> None:
@@ -409,6 +416,46 @@ async def test_stale_epoch_keeps_nobody_from_looking() -> None:
         await proxy.toggle()
         door.change_state("closed")
         assert await proxy.look() == "closed"
+
+
+async def test_only_one_of_two_calls_that_saw_the_same_state_is_carried_out() -> None:
+    door = RealDoor()
+    calls = [{**call_of("door.toggle", [], number), "tk": {"epoch": 0}} for number in (1, 2)]
+    async with plain(door) as client:
+        answers = await client.ask(calls)
+    codes = [answer.get("error", {}).get("code") for answer in answers]
+    assert sorted(codes, key=str) == [RpcCode.STALE_EPOCH, None]
+    assert door.epoch == 1
+
+
+async def test_state_is_checked_after_what_middleware_waits_for(autojump_clock: MockClock) -> None:
+    async def slow(bound: Bound, rest: Handler) -> Any:
+        await trio.sleep(1)
+        return await rest(bound)
+
+    left, right = memory_stream_pair()
+    door = RealDoor()
+    async with (
+        open_peer(LineChannel(left)) as caller,
+        open_peer(LineChannel(right), serve=[door], middleware=[slow]),
+        trio.open_nursery() as nursery,
+    ):
+        await caller.proxy(Door).toggle()
+        nursery.start_soon(_expect_code, caller.proxy(Door).enter, RpcCode.STALE_EPOCH)
+        await trio.sleep(0.5)
+        door.change_state("closed")
+
+
+async def _expect_code(call: Callable[[], Any], code: RpcCode) -> None:
+    with pytest.raises(RpcError) as error:
+        await call()
+    assert error.value.code == code
+
+
+async def test_streamed_method_that_needs_another_state_is_refused() -> None:
+    async with plain(RealDoor()) as client:
+        answer = await client.ask(call_of("door.visitors", []))
+    assert answer["error"]["data"]["code"] == "WRONG_STATE"
 
 
 async def test_method_that_needs_another_state_is_refused() -> None:
