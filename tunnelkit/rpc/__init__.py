@@ -30,9 +30,9 @@ Names on the wire that begin with ``rpc.`` belong to the protocol itself.
 
 from __future__ import annotations
 
-from .carrying import current_caller
 from .channels import Channel, LineChannel
 from .codes import PeerGone, RpcCode, RpcError
+from .context import current_caller, current_trace, traced
 from .dispatch import Bound, Caller, Handler, Middleware, Stateful
 from .http_app import HttpApp
 from .http_checks import Credentials
@@ -66,6 +66,7 @@ __all__ = [
     "WebSocketChannel",
     "accept_websocket",
     "current_caller",
+    "current_trace",
     "keep_peer",
     "open_http_client",
     "open_peer",
@@ -75,4 +76,5 @@ __all__ = [
     "open_websocket",
     "rpc_method",
     "session_channels",
+    "traced",
 ]

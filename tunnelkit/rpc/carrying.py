@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -16,7 +15,8 @@ from msgspec import UNSET
 from tunnelkit.errors import TunnelError
 
 from .codes import RpcCode, RpcError
-from .dispatch import Bound, Caller, Handler, Middleware, Registry
+from .context import enter_call
+from .dispatch import Bound, Handler, Middleware, Registry
 from .flow import ending
 from .messages import Request, encode_error, encode_result
 from .payload import is_payload
@@ -28,7 +28,6 @@ __all__ = [
     "answer_to",
     "chained",
     "collected",
-    "current_caller",
     "with_whole",
 ]
 
@@ -42,17 +41,6 @@ MAX_COLLECTED: Final = 1000
 
 MAX_COLLECTED_BYTES: Final = 2 * 1024 * 1024
 """Most bytes of a payload for a caller that takes it as one string.  Stops: endless ones."""
-
-_caller: ContextVar[Caller] = ContextVar("caller")
-
-
-def current_caller() -> Caller:
-    """Return who called the method in which this is called.
-
-    Raises:
-        LookupError: no method was called from afar.
-    """
-    return _caller.get()
 
 
 def chained(middleware: Sequence[Middleware]) -> Handler:
@@ -87,7 +75,7 @@ async def answer_to(
 
     Cancellation: keeps what the method keeps.
     """
-    _caller.set(bound.caller)
+    enter_call(bound)
     timeout = bound.extras.timeout if bound.extras is not None else UNSET
     seconds = min(max(timeout, 0.0), MAX_TIMEOUT_SECONDS) if timeout is not UNSET else inf
     scope.deadline = trio.current_time() + seconds

@@ -15,17 +15,19 @@ serves the same services as a peer does, to callers that come and go:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import trio
+from msgspec import UNSET, structs
 
 from .carrying import answer_to, chained, collected, with_whole
 from .channels import MAX_MESSAGE_BYTES
 from .codes import RpcCode, RpcError
 from .dispatch import Bound, Caller, Middleware, Registry
 from .http_checks import Credentials, HttpAnswer, Rules, joined, refusal
-from .messages import Message, Reply, Request, encode_error, parse
+from .messages import Extras, Message, Reply, Request, encode_error, parse
 from .service import Service
 
 __all__ = ["Authenticate", "HttpApp"]
@@ -43,6 +45,22 @@ Send = Callable[[Event], Awaitable[None]]
 
 Authenticate = Callable[[Credentials], Awaitable[Caller | None]]
 """Returns who has these credentials, or None: nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What the messages of one request have in common."""
+
+    caller: Caller
+    trace: str
+    """The header `traceparent`."""
+
+    def traced(self, bound: Bound) -> Bound:
+        """Return a call with the trace of the request, where it has none of its own."""
+        extras = bound.extras or Extras()
+        if not self.trace or extras.trace is not UNSET:
+            return bound
+        return replace(bound, extras=structs.replace(extras, trace=self.trace))
 
 
 class HttpApp:
@@ -85,7 +103,8 @@ class HttpApp:
         if isinstance(checked, HttpAnswer):
             answer: HttpAnswer | None = checked
         else:
-            answer = await self._answer_caller(checked, receive)
+            trace = headers.get("traceparent", "")
+            answer = await self._answer_caller(checked, trace, receive)
         if answer is None:
             return  # the caller hung up
         fields = [*answer.headers, *self._rules.shared_with(headers)]
@@ -93,7 +112,9 @@ class HttpApp:
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer_caller(self, shown: Credentials, receive: Receive) -> HttpAnswer | None:
+    async def _answer_caller(
+        self, shown: Credentials, trace: str, receive: Receive
+    ) -> HttpAnswer | None:
         caller = await self._authenticate(shown)
         if caller is None:
             return refusal(401, RpcCode.UNAUTHENTICATED, "log in, or send a token that is valid")
@@ -107,28 +128,26 @@ class HttpApp:
         if len(body) > MAX_MESSAGE_BYTES:
             text = f"a message has at most {MAX_MESSAGE_BYTES} bytes"
             return refusal(413, RpcCode.TOO_LARGE, text)
-        return await self._answer_body(body, caller, receive)
+        return await self._answer_body(body, _Visit(caller, trace), receive)
 
-    async def _answer_body(
-        self, body: bytes, caller: Caller, receive: Receive
-    ) -> HttpAnswer | None:
+    async def _answer_body(self, body: bytes, visit: _Visit, receive: Receive) -> HttpAnswer | None:
         """Carry out what a body asks for, until the caller hangs up."""
         found: HttpAnswer | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
             messages, is_batch = parse(body)
-            answers = await self._answer_messages(messages, caller)
+            answers = await self._answer_messages(messages, visit)
             data = b"[" + b",".join(answers) + b"]" if is_batch else b"".join(answers)
             found = HttpAnswer(200, data) if answers else HttpAnswer(204)
             nursery.cancel_scope.cancel()
         return found
 
-    async def _answer_messages(self, messages: Sequence[Message], caller: Caller) -> list[bytes]:
+    async def _answer_messages(self, messages: Sequence[Message], visit: _Visit) -> list[bytes]:
         """Carry out messages at the same time; return the answers in their order."""
         answers: dict[int, bytes] = {}
 
         async def carry_out(number: int, message: Message) -> None:
-            answer = await self._answer_message(message, caller)
+            answer = await self._answer_message(message, visit)
             if answer:
                 answers[number] = answer
 
@@ -137,13 +156,13 @@ class HttpApp:
                 nursery.start_soon(carry_out, number, message)
         return [answers[number] for number in sorted(answers)]
 
-    async def _answer_message(self, message: Message, caller: Caller) -> bytes:
+    async def _answer_message(self, message: Message, visit: _Visit) -> bytes:
         if isinstance(message, Reply):
             return b""  # nobody was asked
         if not isinstance(message, Request):
             return encode_error(message.id, message.code, message.text)
         try:
-            bound = with_whole(self._registry.bind(message, caller))
+            bound = visit.traced(with_whole(self._registry.bind(message, visit.caller)))
         except RpcError as error:
             extras = self._registry.extras_for(message)
             answer = encode_error(message.id, error.code, error.text, error.data, extras)

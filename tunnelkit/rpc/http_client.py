@@ -19,6 +19,7 @@ import trio
 
 from .calls import result_of
 from .codes import PeerGone, RpcCode, RpcError
+from .context import trace_to_send
 from .flow import ending
 from .messages import Extras, Fault, Reply, encode_request, parse
 from .payload import is_payload
@@ -92,7 +93,7 @@ class HttpClient:
         return result_of(spec, found, wanted).unwrap()
 
     def _extras(self, spec: MethodSpec) -> Extras:
-        extras = Extras()
+        extras = Extras(trace=trace_to_send())
         if (epoch := self._epochs.get(spec.service)) is not None:
             extras.epoch = epoch
         left = trio.current_effective_deadline() - trio.current_time()

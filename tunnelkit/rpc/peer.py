@@ -30,6 +30,7 @@ from tunnelkit.services import open_service_nursery
 from .calls import Batch, Items, Waiting
 from .channels import Channel
 from .codes import PeerGone, RpcError
+from .context import trace_to_send
 from .dispatch import Caller, Middleware, Registry
 from .flow import Credit, send_items
 from .inflight import Outgoing
@@ -178,7 +179,7 @@ class Peer:
         self, spec: MethodSpec, params: msgspec.Struct, waiting: Waiting | Items[Any]
     ) -> int:
         await self._sending.wait_room()
-        extras = Extras()
+        extras = Extras(trace=trace_to_send())
         if (epoch := self._epochs.get(spec.service)) is not None:
             extras.epoch = epoch
         left = trio.current_effective_deadline() - trio.current_time()

@@ -17,11 +17,12 @@ from anycorn import Config, serve
 from trio.testing import MockClock
 
 from tests.tunnelkit.pairs import wait_until
+from tests.tunnelkit.rpc.test_context import TRACE, RealEcho
 from tests.tunnelkit.rpc.test_flow import RealAdder
 from tests.tunnelkit.rpc.test_payload import DATA, Files, RealFiles, pieces
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock, call_of
-from tunnelkit.rpc.carrying import current_caller
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
+from tunnelkit.rpc.context import current_caller
 from tunnelkit.rpc.dispatch import Caller, Stateful
 from tunnelkit.rpc.http_app import CALL_SECONDS, HttpApp
 from tunnelkit.rpc.http_checks import Credentials
@@ -236,6 +237,13 @@ async def test_curl_with_a_cookie() -> None:
             stderr=subprocess.STDOUT,
         )
     assert json.loads(done.stdout)["result"] == "bob"
+
+
+async def test_trace_of_the_request_is_that_of_its_calls() -> None:
+    headers = {"traceparent": TRACE}
+    async with http_of(app_of(RealEcho())) as http:
+        answer = await http.post(URL, json=call_of("echo.trace", {}), headers=headers)
+    assert answer.json()["result"] == TRACE
 
 
 async def test_description_over_http() -> None:
