@@ -18,6 +18,7 @@ import msgspec
 from tunnelkit.contracts import CONTRACTS
 from tunnelkit.contracts.units import Port, Time
 from tunnelkit.rpc.codes import RpcCode
+from tunnelkit.rpc.payload import is_payload
 from tunnelkit.rpc.service import MethodSpec, Service, methods_of, service_name
 
 __all__ = ["PARTS", "notes_of", "records", "sections_of", "type_text"]
@@ -81,7 +82,7 @@ def _records_in(wanted: Any) -> Iterator[type]:
 def records() -> list[type]:
     """Return every record that the contracts use, by name."""
     specs = [spec for interface in CONTRACTS for spec in methods_of(interface).values()]
-    waiting = [kind for spec in specs for kind in (*spec.types.values(), spec.result)]
+    waiting = [kind for spec in specs for kind in (*spec.types.values(), spec.item, spec.result)]
     found: set[type] = set()
     while waiting:
         for record in _records_in(waiting.pop()):
@@ -155,7 +156,9 @@ def _arguments(spec: MethodSpec) -> str:
     for name, parameter in spec.parameters.items():
         default = parameter.default
         ending = "" if default is parameter.empty else f" = {msgspec.json.encode(default).decode()}"
-        told.append(f"`{name}`: {type_text(spec.types[name])}{ending}")
+        is_streamed = name == spec.streamed
+        kind = _streamed_text(spec.item) if is_streamed else type_text(spec.types[name])
+        told.append(f"`{name}`: {kind}{ending}")
     return "<br>".join(told)
 
 
@@ -173,7 +176,12 @@ def _methods() -> str:
 def _row(interface: type[Service], spec: MethodSpec) -> str:
     name = f"`{spec.name}`{' ◦' if spec.read_only else ''}"
     meaning = _meaning(getattr(interface, spec.name))
-    return f"| {name} | {_arguments(spec)} | {type_text(spec.result)} | {meaning} |"
+    result = _streamed_text(spec.result) if spec.is_streamed else type_text(spec.result)
+    return f"| {name} | {_arguments(spec)} | {result} | {meaning} |"
+
+
+def _streamed_text(item: Any) -> str:
+    return "payload" if is_payload(item) else f"stream of {type_text(item)}"
 
 
 def _records() -> str:

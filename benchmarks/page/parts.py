@@ -171,6 +171,8 @@ def _carriers(record: Record) -> str:
 
 def _rpc(record: Record) -> str:
     figures = figures_of(record.results("rpc"))
+    if not figures:
+        return NOT_MEASURED
     single = [case for case in _cases(figures) if case != "beside_payload"]
     tables = [
         matrix(figures, single, cell_of_figure),

@@ -83,7 +83,7 @@ def test_every_limit_of_a_module_that_the_security_page_names_exists() -> None:
     named = re.findall(r"`([a-z_]+)\.([A-Z_]{6,})`", page)
     assert named
     for module, name in named:
-        where = [f"tunnelkit.{part}{module}" for part in ("", "carriers.", "outgoing.")]
+        where = [f"tunnelkit.{part}{module}" for part in ("", "carriers.", "outgoing.", "rpc.")]
         found = ["tunnelkit.wire.websocket"] if module == "wire" else filter(find_spec, where)
         assert any(hasattr(importlib.import_module(one), name) for one in found), f"{module}.{name}"
 

@@ -207,6 +207,21 @@ async def test_body_without_a_length_is_bounded() -> None:
     assert answer.status_code == 413
 
 
+async def test_body_that_never_ends_is_given_up(autojump_clock: MockClock) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        while True:
+            await trio.sleep(1)
+            yield b" "
+
+    async with http_of(app_of()) as http:
+        kind = {"content-type": "application/json"}
+        answer = await http.post(URL, content=slow(), headers=kind)
+    assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (
+        408,
+        "DEADLINE_EXCEEDED",
+    )
+
+
 async def test_typed_client_and_a_real_server() -> None:
     async with real_server() as url, open_http_client(url, token="ada") as client:
         assert await client.proxy(Who).am_i() == "ada"

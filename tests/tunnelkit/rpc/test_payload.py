@@ -27,6 +27,8 @@ from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service
 from tunnelkit.rpc.sessions import SessionChannel, open_session_channel, session_channels
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
+from tunnelkit.stream import StreamReset
+from tunnelkit.wire.frames import Metadata
 
 MIB = 1024 * 1024
 DATA = Random(1).randbytes(3 * MIB + 17)
@@ -304,6 +306,17 @@ async def test_session_gives_a_payload_a_stream_of_its_own(autojump_clock: MockC
         assert len([piece async for piece in items]) > 1
         await trio.sleep(5)
         assert (streams._done, streams._expected) == ({}, {})
+
+
+async def test_payload_that_no_call_waits_for_is_reset(autojump_clock: MockClock) -> None:
+    async with over_session() as pair:
+        line = pair[0]._channel.streams
+        assert line is not None
+        for name in (b"1:opener:7", b"999:opener:1", b"x"):
+            metadata = {int(Metadata.RPC_PAYLOAD): name}
+            stream = line._line.session.begin_stream("rpc", metadata=metadata)
+            with pytest.raises(StreamReset, match="payload"):
+                await stream.receive_some()
 
 
 async def test_stranger_gets_a_payload_as_one_string() -> None:
