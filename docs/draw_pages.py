@@ -130,6 +130,8 @@ CONSTANTS = {
     "tunnelkit.events.MAX_WAITING_EVENTS": "Most events that wait for one watcher.",
     "tunnelkit.carriers.SYSTEM_NETWORK": "The network of this machine: TCP and unix sockets.",
     "tunnelkit.pump.Block": "Bytes that were read, in a block of memory that is used again.",
+    "tunnelkit.rpc.Handler": "What carries a call on: the next middleware, or the method itself.",
+    "tunnelkit.rpc.Middleware": "A function around each call: it looks, refuses, calls the rest.",
 }
 
 MODULES = (
@@ -142,6 +144,7 @@ MODULES = (
     "tunnelkit.events",
     "tunnelkit.admin",
     "tunnelkit.programs",
+    "tunnelkit.rpc",
     "tunnelkit.testing",
     "tunnelkit.carriers",
     "tunnelkit.pump",
