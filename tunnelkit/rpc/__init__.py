@@ -38,6 +38,7 @@ from .http_app import HttpApp
 from .http_checks import Credentials
 from .http_client import HttpClient, open_http_client
 from .keeping import KeptPeer, keep_peer
+from .middleware import Outcome, audited, authenticated, counted, rate_limited
 from .peer import Peer, open_peer
 from .service import NotServed, Service, rpc_method
 from .sessions import SessionChannel, open_session_channel, session_channels
@@ -56,6 +57,7 @@ __all__ = [
     "LineChannel",
     "Middleware",
     "NotServed",
+    "Outcome",
     "Peer",
     "PeerGone",
     "RpcCode",
@@ -65,6 +67,9 @@ __all__ = [
     "Stateful",
     "WebSocketChannel",
     "accept_websocket",
+    "audited",
+    "authenticated",
+    "counted",
     "current_caller",
     "current_trace",
     "keep_peer",
@@ -74,6 +79,7 @@ __all__ = [
     "open_session_channel",
     "open_stdio_channel",
     "open_websocket",
+    "rate_limited",
     "rpc_method",
     "session_channels",
     "traced",

@@ -316,6 +316,13 @@ async def test_id_of_a_call_under_way_is_refused(autojump_clock: MockClock) -> N
     assert answer["error"]["code"] == RpcCode.INVALID_REQUEST
 
 
+async def test_cancel_before_the_call_cancels_nothing() -> None:
+    cancel = {"jsonrpc": "2.0", "method": "rpc.cancel", "params": {"id": 1}}
+    async with plain() as client:
+        answer = await client.ask([cancel, call_of("clock.now", {}, 1)])
+    assert [one["id"] for one in answer] == [1]
+
+
 async def test_reply_that_nobody_asked_for_is_counted(autojump_clock: MockClock) -> None:
     left, right = memory_stream_pair()
     async with open_peer(LineChannel(right)) as peer:

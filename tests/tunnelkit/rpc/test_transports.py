@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock, memory_stream_pair
 
 from tests.tunnelkit.certificates import authority, tls_settings
 from tests.tunnelkit.pairs import World, open_pair
@@ -27,7 +28,7 @@ from tunnelkit.rpc.websocket import accept_websocket, open_websocket
 REPOSITORY = Path(__file__).resolve().parents[3]
 CHILD = [sys.executable, "-m", "tests.tunnelkit.rpc.child"]
 
-Serve = Callable[[Channel], Awaitable[None]]
+Transport = Callable[[], AbstractAsyncContextManager[Channel]]
 
 
 async def serve(channel: Channel) -> None:
@@ -138,7 +139,59 @@ async def session() -> AsyncGenerator[Channel]:
         nursery.cancel_scope.cancel()
 
 
-Transport = Callable[[], AbstractAsyncContextManager[Channel]]
+Wrap = Callable[[trio.abc.Stream, bool], Awaitable[Channel]]
+
+
+async def _as_lines(stream: trio.abc.Stream, _: bool) -> Channel:
+    return LineChannel(stream)
+
+
+async def _as_websocket(stream: trio.abc.Stream, is_client: bool) -> Channel:
+    if is_client:
+        return await open_websocket(stream, "ws://somewhere/rpc")
+    return await accept_websocket(stream)
+
+
+def _in_tls(wrap: Wrap) -> Wrap:
+    async def wrapped(stream: trio.abc.Stream, is_client: bool) -> Channel:
+        if is_client:
+            return await wrap(_client_stream(stream), is_client)
+        return await wrap(trio.SSLStream(stream, _server_context(), server_side=True), is_client)
+
+    return wrapped
+
+
+@asynccontextmanager
+async def in_memory(wrap: Wrap) -> AsyncGenerator[Channel]:
+    left, right = memory_stream_pair()
+
+    async def handle() -> None:
+        await serve(await wrap(right, False))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handle)
+        yield await wrap(left, True)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        partial(in_memory, _as_lines),
+        partial(in_memory, _in_tls(_as_lines)),
+        partial(in_memory, _as_websocket),
+        partial(in_memory, _in_tls(_as_websocket)),
+        session,
+    ],
+    ids=["lines", "lines in TLS", "WebSocket", "WebSocket in TLS", "session"],
+)
+async def test_both_ends_call_in_virtual_time(way: Transport, autojump_clock: MockClock) -> None:
+    async with calling(way) as peer:
+        with trio.fail_after(3700):
+            async with trio.open_nursery() as nursery:
+                for hours in (0.5, 1):
+                    nursery.start_soon(peer.proxy(Clock).wait, hours * 3600)
+                assert await peer.proxy(Back).ask(100) == 100
 
 
 @pytest.fixture(params=["tcp", "tls", "unix", "ws", "wss", "stdio", "session"])
