@@ -24,6 +24,7 @@ class Rule(Enum):
     ENCODING = "Transfer-Encoding is something else than chunked"
     CHUNK = "a chunk is not SIZE in hexadecimal digits, CRLF, its bytes, CRLF"
     TRAILER = "a trailer says how the message is framed or where it goes"
+    TARGET = "the target is no path, no URL, no * of OPTIONS, and no host and port of CONNECT"
     TARGET_SIZE = "the target is too long"
     HEAD_SIZE = "the head is too long"
     FIELD_COUNT = "there are too many fields"

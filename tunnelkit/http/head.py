@@ -49,6 +49,8 @@ _STATUS: Final = re.compile(rb"HTTP/(\d\.\d) (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*
 _FIELD: Final = re.compile(rb"(%s):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n" % _TOKEN)
 _FIELDS: Final = re.compile(rb"(?:%s:[\t\x20-\x7e\x80-\xff]*\r\n)*" % _TOKEN)
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.vV]+\])(?::\d{0,5})?")
+_AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
+_URL: Final = re.compile(rb"https?://[^/?#]", re.IGNORECASE)
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = (b"1.1", b"1.0")
 
@@ -87,13 +89,10 @@ class ResponseHead:
 def read_request(data: bytes) -> tuple[RequestHead, int] | None:
     """Return the head that *data* begins with, and its size in bytes; None: more are needed.
 
-    An empty line before it is left out (RFC 9112 §2.2).
-
     Raises:
         HttpRefused: it is none, or could be read in two ways; what follows cannot be read either.
     """
-    skipped = 2 if data.startswith(b"\r\n") else 0
-    head = _head(data, skipped)
+    head = _head(data)
     if head is None:
         return None
     line, _, rest = head.partition(b"\r\n")
@@ -103,11 +102,22 @@ def read_request(data: bytes) -> tuple[RequestHead, int] | None:
     method, target, version = found.groups()
     if version not in _VERSIONS:
         raise HttpRefused(505, Rule.VERSION)
+    if not _is_target(method, target):
+        raise HttpRefused(400, Rule.TARGET)
     if len(target) > MAX_TARGET_BYTES:
         raise HttpRefused(414, Rule.TARGET_SIZE, f"more than {MAX_TARGET_BYTES} bytes")
     fields = read_fields(rest)
     _check_host(fields, version)
-    return RequestHead(method, target, version, fields), skipped + len(head) + 2
+    return RequestHead(method, target, version, fields), len(head) + 2
+
+
+def _is_target(method: bytes, target: bytes) -> bool:
+    """RFC 9112 §3.2: which form a target has, depends on the method."""
+    if method == b"CONNECT":
+        return _AUTHORITY.fullmatch(target) is not None
+    if target.startswith(b"/"):
+        return True
+    return (method == b"OPTIONS" and target == b"*") or _URL.match(target) is not None
 
 
 def read_response(data: bytes) -> tuple[ResponseHead, int] | None:
@@ -116,7 +126,7 @@ def read_response(data: bytes) -> tuple[ResponseHead, int] | None:
     Raises:
         HttpRefused: as `read_request`.
     """
-    head = _head(data, 0)
+    head = _head(data)
     if head is None:
         return None
     line, _, rest = head.partition(b"\r\n")
@@ -129,14 +139,14 @@ def read_response(data: bytes) -> tuple[ResponseHead, int] | None:
     return ResponseHead(int(found[2]), found[3] or b"", found[1], read_fields(rest)), head_size
 
 
-def _head(data: bytes, start: int) -> bytes | None:
+def _head(data: bytes) -> bytes | None:
     """Return the lines of a head, without the empty one at its end."""
-    end = data.find(_END, start, start + MAX_HEAD_BYTES + len(_END))
+    end = data.find(_END, 0, MAX_HEAD_BYTES + len(_END))
     if end >= 0:
-        return data[start : end + 2]
-    if len(data) - start > MAX_HEAD_BYTES:
+        return data[: end + 2]
+    if len(data) > MAX_HEAD_BYTES:
         raise HttpRefused(431, Rule.HEAD_SIZE, f"more than {MAX_HEAD_BYTES} bytes")
-    _check_line_ends(data[start:])
+    _check_line_ends(data)
     return None
 
 

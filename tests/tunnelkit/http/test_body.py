@@ -7,9 +7,10 @@ from typing import Any
 import h11
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tunnelkit.http.mutations import mutated
 from tunnelkit.http.body import (
     MAX_CHUNK_LINE_BYTES,
     BodyReader,
@@ -26,7 +27,6 @@ from tunnelkit.http.head import (
     RequestHead,
     ResponseHead,
     read_request,
-    write_fields,
 )
 
 CHUNKS = Framing(Frame.CHUNKS)
@@ -232,15 +232,6 @@ def test_chunks_that_are_refused(data: bytes, rule: Rule, cut: int) -> None:
 
 # --- beside other readers -----------------------------------------------------------------------
 
-FIELD = st.sampled_from(
-    [
-        *((b"Content-Length", value) for value in (b"0", b"3", b"5", b"+5", b"5,5", b"5 ", b"05")),
-        *((b"Transfer-Encoding", v) for v in (b"chunked", b"Chunked", b"identity", b"x, chunked")),
-        *((b"Connection", v) for v in (b"close", b"keep-alive")),
-        (b"Content-length", b"5"),
-        (b"X", b"y"),
-    ]
-)
 PIECES = st.sampled_from(
     [
         *(b"5", b"0", b"3", b"a", b"\r\n", b"\n", b"\r", b"hello", b"hel", b"0\r\n\r\n", b";a=b"),
@@ -248,11 +239,6 @@ PIECES = st.sampled_from(
     ]
 )
 BODIES = st.lists(PIECES, max_size=8).map(b"".join)
-WHOLE = st.builds(
-    lambda fields, body: b"POST / HTTP/1.1\r\nHost: a\r\n" + write_fields(fields) + b"\r\n" + body,
-    st.lists(FIELD, max_size=2),
-    BODIES,
-)
 
 
 def read_by_us(data: bytes) -> tuple[bytes, bytes] | None:
@@ -262,7 +248,8 @@ def read_by_us(data: bytes) -> tuple[bytes, bytes] | None:
         HttpRefused: it is none.
     """
     found = read_request(data)
-    assert found is not None
+    if found is None:
+        return None
     head, size = found
     reader = BodyReader(framing_of_request(head))
     sent, used = reader.take(data[size:])
@@ -310,15 +297,20 @@ class _Read:
         self.is_over = True
 
 
-def read_by_llhttp(data: bytes) -> bytes:
+def read_by_llhttp(data: bytes) -> bytes | None:
+    """Return the content; None: it does not know the method, and looks no further."""
     read = _Read()
     parser: Any = httptools.HttpRequestParser(read)
-    parser.feed_data(data)
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserInvalidMethodError:
+        return None
     assert read.is_over
     return read.content
 
 
-@given(WHOLE)
+@settings(max_examples=1000)
+@given(mutated())
 def test_what_ends_for_us_ends_in_the_same_place_for_others(data: bytes) -> None:
     try:
         found = read_by_us(data)
@@ -327,7 +319,7 @@ def test_what_ends_for_us_ends_in_the_same_place_for_others(data: bytes) -> None
     if found is not None:
         assert read_by_h11(data) == found
         content, rest = found
-        assert read_by_llhttp(data[: len(data) - len(rest)]) == content
+        assert read_by_llhttp(data[: len(data) - len(rest)]) in (content, None)
 
 
 @given(BODIES)
