@@ -32,7 +32,7 @@ MAX_STATES: Final = 2_000
 MAX_REMEMBERED: Final = 1_000
 """Most sets of states that are remembered.  Stops: texts that make the memory grow."""
 
-MAX_WALK: Final = 20_000
+MAX_WALK: Final = 1_000
 """Most combinations of states that are looked at for a common text.  Stops: endless searches."""
 
 _ALL: Final = (1 << 256) - 1
