@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from tunnelkit.wire.stream import Buffer
+
 from .errors import HttpRefused, Rule
 from .head import (
     MAX_HEAD_BYTES,
@@ -140,7 +142,7 @@ class BodyReader:
         status: with which it is refused.
     """
 
-    __slots__ = ("_left", "_state", "_status", "framing", "is_over", "trailers")
+    __slots__ = ("_left", "_partial", "_state", "_status", "framing", "is_over", "trailers")
 
     def __init__(self, framing: Framing, status: int = 400) -> None:
         self.framing = framing
@@ -149,13 +151,15 @@ class BodyReader:
         self.trailers: Fields = ()
         """Fields behind the last chunk."""
         self._left = framing.length
+        self._partial = b""
+        """A line of which not all has come."""
         self._state = _CHUNK_LINE
         self._status = status
 
-    def take(self, data: bytes | memoryview) -> tuple[list[bytes | memoryview], int]:
-        """Return what is to be sent on, and how many bytes of *data* it was made of.
+    def take(self, data: Buffer) -> tuple[list[Buffer], int]:
+        """Return what is to be sent on, and how many bytes of *data* belong to the body.
 
-        What is left over is given again with what follows it, or belongs to the next message.
+        Those are all of them, but where the message ends in their middle.
 
         Raises:
             HttpRefused: it is no such body.
@@ -178,8 +182,17 @@ class BodyReader:
             self.is_over = True
         return self.is_over
 
-    def _take_chunks(self, data: bytes | memoryview) -> tuple[list[bytes | memoryview], int]:
-        found: list[bytes | memoryview] = []
+    def _take_chunks(self, data: Buffer) -> tuple[list[Buffer], int]:
+        kept = len(self._partial)
+        if kept:
+            data = self._partial + data
+        found, at = self._read_chunks(data)
+        self._partial = b"" if self.is_over else bytes(data[at:])
+        return found, (at if self.is_over else len(data)) - kept
+
+    def _read_chunks(self, data: Buffer) -> tuple[list[Buffer], int]:
+        """Return what is to be sent on, and how far *data* was understood: a line is, or is not."""
+        found: list[Buffer] = []
         at = 0
         while at < len(data) and not self.is_over:
             if self._state is _CHUNK_DATA:

@@ -147,13 +147,14 @@ def test_whether_the_connection_goes_on(version: bytes, value: bytes, keeps: boo
 
 def taken(reader: BodyReader, data: bytes, cut: int) -> tuple[bytes, bytes]:
     """Feed bytes in pieces; return what is sent on, and what is left over."""
-    sent, waiting = b"", b""
+    sent, rest = b"", b""
     for at in range(0, len(data), cut):
-        waiting += data[at : at + cut]
-        found, used = reader.take(waiting)
+        part = data[at : at + cut]
+        found, used = reader.take(part)
         sent += b"".join(found)
-        waiting = waiting[used:]
-    return sent, waiting
+        rest += part[used:]
+        assert reader.is_over or not rest
+    return sent, rest
 
 
 CUTS = pytest.mark.parametrize("cut", [1, 2, 3, 7, 1000])

@@ -1,0 +1,67 @@
+"""Bytes on their way into an end, those that it has not taken yet included (no I/O)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from tunnelkit.wire.stream import NULL_END, Buffer, End
+
+__all__ = ["Outlet"]
+
+
+class Outlet:
+    """What is sent into one end.
+
+    Whoever sends looks at `is_full` first, and sends no more until `flush` has said that all has
+    gone: so what is kept is what one read has brought.
+    """
+
+    __slots__ = ("_finishes", "_waiting", "end")
+
+    def __init__(self, end: End = NULL_END) -> None:
+        self.end = end
+        self._waiting: deque[bytes] = deque()
+        self._finishes = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether something waits to be taken."""
+        return bool(self._waiting)
+
+    def send(self, pieces: Iterable[Buffer]) -> None:
+        """Send pieces in order; what the end does not take now is copied and kept."""
+        for piece in pieces:
+            if self._waiting:
+                self._waiting.append(bytes(piece))
+                continue
+            taken = self.end.offer(piece)
+            if taken < len(piece):
+                self._waiting.append(bytes(piece[taken:]))
+
+    def finish(self) -> None:
+        """No more will be sent: tell the end once it has taken what waits."""
+        if self._waiting:
+            self._finishes = True
+        else:
+            self.end.finish()
+
+    def flush(self) -> bool:
+        """Send what waits; return whether all of it has gone."""
+        while self._waiting:
+            piece = self._waiting[0]
+            taken = self.end.offer(piece)
+            if taken < len(piece):
+                self._waiting[0] = piece[taken:]
+                return False
+            self._waiting.popleft()
+        if self._finishes:
+            self._finishes = False
+            self.end.finish()
+        return True
+
+    def drop(self) -> None:
+        """Forget what waits, and the end."""
+        self._waiting.clear()
+        self._finishes = False
+        self.end = NULL_END
