@@ -1,10 +1,9 @@
 """One listener in front of one local target, with an intercept that can be on or off.
 
 A connection that goes to the local target is spliced and nothing else.  One that goes to a
-developer is a stream; until the developer's side says `opened`, which it does only once it has
-connected to its own target, not a byte is read from the client.  So when `opened` does not come in
-time, or the link becomes suspect, the connection can still go to the local target with its first
-byte intact, and nothing was executed anywhere.
+developer is a stream; until the developer's side has answered (`reach`), not a byte is read from
+the client.  So a connection that the developer does not take can still go to the local target with
+its first byte intact, and nothing was executed anywhere.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from tunnelkit import limits
 from tunnelkit.addresses import Address
-from tunnelkit.carriers import ConnectFailed, Listener, Network, Pending, Pipe
-from tunnelkit.errors import ErrorCode, OpenRefused, SessionError, code_name
-from tunnelkit.pump import Deadlines, Pump
+from tunnelkit.carriers import Listener, Network, Pipe
+from tunnelkit.errors import ErrorCode, OpenRefused, SessionError
+from tunnelkit.pump import Pump
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd, splice_pipes, splice_stream
 from tunnelkit.wire.frames import Metadata
 from tunnelkit.wire.stream import StreamCore
 
+from .reach import Attempt, Reach
 from .rules import Facts, Intercept, Way, decide
 
 __all__ = ["Port", "SessionSource"]
@@ -33,35 +32,6 @@ class SessionSource(Protocol):
 
     def session_with(self, peer: str) -> Session | None:
         """Return the session with *peer* if there is one that has not ended."""
-
-
-class _Held:
-    """A client whose stream has not been answered."""
-
-    __slots__ = ("key", "pipe", "session", "stream")
-
-    def __init__(self, pipe: Pipe, session: Session, stream: StreamCore) -> None:
-        self.pipe = pipe
-        self.session = session
-        self.stream = stream
-        self.key = -1
-
-
-class _Connecting:
-    """A client for whom the local target is being connected to."""
-
-    __slots__ = ("key", "pending", "pipe")
-
-    def __init__(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-        self.pending: Pending | None = None
-        self.key = -1
-
-    def cancel(self) -> None:
-        """Give the connect up, and reset the client."""
-        if self.pending is not None:
-            self.pending.cancel()
-        self.pipe.reset()
 
 
 class Port:
@@ -84,18 +54,14 @@ class Port:
         self.last_reason = ""
         self.on_idle: Callable[[], None] = lambda: None
         self._sessions = sessions
-        self._network = network
-        self._pump = pump
-        self._deadlines = Deadlines(pump, limits.OPEN_FALLBACK_SECONDS)
-        self._held: dict[StreamCore, _Held] = {}
-        self._connect_deadlines = Deadlines(pump, limits.CONNECT_TIMEOUT_SECONDS)
-        self._connecting: set[_Connecting] = set()
+        self._reach = Reach(network, pump)
+        self._waiting: dict[Pipe, Attempt] = {}
         self._ends: set[PipeEnd] = set()
 
     @property
     def open_count(self) -> int:
         """How many client connections are open."""
-        return len(self._ends) + len(self._held) + len(self._connecting)
+        return len(self._ends) + len(self._waiting)
 
     # --- new connections --------------------------------------------------------------------
 
@@ -120,93 +86,71 @@ class Port:
             self._go_to_peer(pipe, session, intercept)
 
     def _go_local(self, pipe: Pipe) -> None:
-        connecting = _Connecting(pipe)
-
-        def done(result: Pipe | ConnectFailed) -> None:
-            connecting.pending = None
-            self._connect_deadlines.remove(connecting.key)
-            if isinstance(result, ConnectFailed):
-                self._local_failed(connecting, str(result))
-                return
-            self._connecting.discard(connecting)
-            left, right = PipeEnd(pipe, self._over), PipeEnd(result)
+        def connected(target: Pipe) -> None:
+            self._waiting.pop(pipe, None)
+            left, right = PipeEnd(pipe, self._over), PipeEnd(target)
             self._ends.add(left)
             splice_pipes(left, right)
 
-        def timed_out() -> None:
-            seconds = limits.CONNECT_TIMEOUT_SECONDS
-            self._local_failed(connecting, f"no answer from {self.target} within {seconds:g} s")
+        def failed(why: str) -> None:
+            self._waiting.pop(pipe, None)
+            self._local_failed(pipe, why)
 
-        self._connecting.add(connecting)
-        connecting.key = self._connect_deadlines.add(timed_out)
-        connecting.pending = self._network.connect_nowait(self.target, self._pump, done)
+        self._wait(pipe, self._reach.connect(self.target, connected, failed))
 
-    def _local_failed(self, connecting: _Connecting, why: str) -> None:
+    def _wait(self, pipe: Pipe, attempt: Attempt) -> None:
+        """Take note of who waits, unless it is over by now."""
+        if not attempt.is_over:
+            self._waiting[pipe] = attempt
+
+    def _local_failed(self, pipe: Pipe, why: str) -> None:
         self.counts["target-failed"] += 1
         self.last_reason = why
-        connecting.cancel()
-        self._connecting.discard(connecting)
+        pipe.reset()
         if not self.open_count:
             self.on_idle()
 
     def _go_to_peer(self, pipe: Pipe, session: Session, intercept: Intercept) -> None:
         metadata = ((int(Metadata.CLIENT_ADDRESS), pipe.description.encode()),)
-        try:
-            stream = session.offer_stream(intercept.target, metadata)
-        except (SessionError, OpenRefused) as error:
-            self._fall_back(pipe, error.text)
-            return
         if not intercept.fail_open:
-            end = PipeEnd(pipe, self._over)
-            self._ends.add(end)
-            splice_stream(end, stream)
+            try:
+                stream = session.offer_stream(intercept.target, metadata)
+            except (SessionError, OpenRefused) as error:
+                self.counts[Way.REFUSE.value] += 1
+                self.last_reason = f"fail closed: {error.text}"
+                pipe.reset()
+                return
+            self._join(pipe, stream)
             return
-        held = _Held(pipe, session, stream)
-        self._held[stream] = held
-        stream.on_answer = self._answered
-        held.key = self._deadlines.add(lambda: self._not_answered(held))
 
-    def _over(self, end: PipeEnd) -> None:
-        self._ends.discard(end)
-        if not self.open_count:
-            self.on_idle()
+        def opened(stream: StreamCore) -> None:
+            self._waiting.pop(pipe, None)
+            self._join(pipe, stream)
 
-    # --- answers ----------------------------------------------------------------------------
+        def failed(why: str) -> None:
+            self._waiting.pop(pipe, None)
+            self._fall_back(pipe, why)
 
-    def _answered(self, stream: StreamCore) -> None:
-        held = self._held.pop(stream, None)
-        if held is None:
-            return
-        self._deadlines.remove(held.key)
-        if stream.answer_code:
-            self._fall_back(held.pipe, f"{stream.answer_text} [{code_name(stream.answer_code)}]")
-        else:
-            end = PipeEnd(held.pipe, self._over)
-            self._ends.add(end)
-            splice_stream(end, stream)
+        self._wait(pipe, self._reach.open(session, intercept.target, metadata, opened, failed))
 
-    def _not_answered(self, held: _Held) -> None:
-        """The time is over; until the developer gives a sign of life, nobody else waits."""
-        self._give_up(held, "no answer within 1 s")
-        held.session.note_silence()
-
-    def _give_up(self, held: _Held, why: str) -> None:
-        if self._held.pop(held.stream, None) is not None:
-            self._deadlines.remove(held.key)
-            held.stream.on_answer = None
-            held.stream.reset(ErrorCode.OPEN_TIMEOUT, why)
-            self._fall_back(held.pipe, why)
+    def _join(self, pipe: Pipe, stream: StreamCore) -> None:
+        end = PipeEnd(pipe, self._over)
+        self._ends.add(end)
+        splice_stream(end, stream)
 
     def _fall_back(self, pipe: Pipe, why: str) -> None:
         self.counts["fell-back"] += 1
         self.last_reason = f"fail open: {why}"
         self._go_local(pipe)
 
+    def _over(self, end: PipeEnd) -> None:
+        self._ends.discard(end)
+        if not self.open_count:
+            self.on_idle()
+
     def check_health(self) -> None:
         """A link changed: connections that wait on a suspect session do not wait any longer."""
-        for held in list(self._held.values()):
-            if held.session.is_suspect:
-                self._give_up(held, "the link to the developer is suspect")
+        self._reach.check_health()
 
     # --- life -------------------------------------------------------------------------------
 
@@ -219,14 +163,9 @@ class Port:
     def close(self) -> None:
         """Reset everything that is open."""
         self.stop_listening()
-        self._deadlines.close()
-        for held in list(self._held.values()):
-            held.stream.on_answer = None
-            held.pipe.reset()
-        self._held.clear()
-        self._connect_deadlines.close()
-        for connecting in self._connecting:
-            connecting.cancel()
-        self._connecting.clear()
+        self._reach.close()
+        for pipe in self._waiting:
+            pipe.reset()
+        self._waiting.clear()
         for end in list(self._ends):
             end.reset(ErrorCode.GOING_AWAY, "the sidecar is shutting down")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,7 +18,8 @@ from tests.tunnelkit.sidecar.stage import (
     run_sidecar,
 )
 from tunnelkit.auth import KeyRing
-from tunnelkit.errors import ConfigurationError
+from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused
+from tunnelkit.session import Session
 from tunnelkit.sidecar import PortSpec
 from tunnelkit.testing import no_leaks
 
@@ -334,6 +337,26 @@ async def test_fail_closed_resets_what_the_developer_refuses(autojump_clock: Moc
         with pytest.raises(trio.BrokenResourceError):
             await stage.call()
         assert stage.local.connections == 0
+
+
+async def test_fail_closed_resets_where_no_stream_can_be_opened(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_stage(is_intercepted=False) as stage:
+        await stage.intercept(fail_open=False)
+        expired = OpenRefused(ErrorCode.TOKEN_EXPIRED, "the token of dev has expired")
+        monkeypatch.setattr(Session, "offer_stream", raising(expired))
+        with pytest.raises(trio.BrokenResourceError):
+            await stage.call()
+        assert stage.local.connections == 0
+        assert stage.port.last_reason == "fail closed: the token of dev has expired"
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
 
 
 async def test_fail_closed_waits_no_longer_than_the_grace_time(autojump_clock: MockClock) -> None:
