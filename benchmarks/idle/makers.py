@@ -21,7 +21,7 @@ from tunnelkit.addresses import parse_address
 from tunnelkit.auth import KeyRing
 from tunnelkit.carriers import SYSTEM_NETWORK, connect
 from tunnelkit.endpoint import Endpoint, open_endpoint
-from tunnelkit.errors import LinkError
+from tunnelkit.errors import ErrorCode, LinkError, OpenRefused
 from tunnelkit.handshake import Dialing
 from tunnelkit.link import Link, new_instance
 from tunnelkit.pump import Pump, acquire_pump, release_pump
@@ -33,6 +33,8 @@ __all__ = ["open_maker"]
 
 AT_A_TIME: Final = 32
 """How many are opened at the same time: fewer than a listener's backlog."""
+
+PAUSE_SECONDS: Final = 0.1
 
 PAIRS: Final = 4
 """Pairs of endpoints that share the sessions, so that no link has more than it may."""
@@ -52,7 +54,14 @@ class StreamMaker(Ends):
         await make_many(more, self._make)
 
     async def _make(self, number: int) -> None:
-        self._streams.append(await self._session.open_stream("idle"))
+        while True:
+            try:
+                self._streams.append(await self._session.open_stream("idle"))
+                return
+            except OpenRefused as error:
+                if error.code != ErrorCode.LIMIT_EXCEEDED:
+                    raise
+                await trio.sleep(PAUSE_SECONDS)  # so many a second is all that a peer may open
 
 
 class LinkMaker(Ends):

@@ -51,6 +51,9 @@ __all__ = ["IdlePlan", "run_idle"]
 GROW_SECONDS: Final = 300.0
 """How long the opening of everything may take: 50,000 streams take seconds, links a minute."""
 
+LAST_WORDS_SECONDS: Final = 2.0
+"""How long a process that fails may take to say why, and to end."""
+
 ARRIVE_SECONDS: Final = 15.0
 """How long the host may take to have what the maker has."""
 
@@ -113,6 +116,12 @@ class _Held:
     control: Path
     first: Reading | None = None
 
+    async def _why_silent(self) -> BenchmarkError:
+        """Return what the process said before it ended over an order."""
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            await self.child.process.wait()
+        return BenchmarkError(f"{self.child.name}: {self.child.last_words()}")
+
     async def order(self, **order: object) -> dict[str, Any]:
         """Give an order and return the answer.
 
@@ -127,7 +136,7 @@ class _Held:
                     while not answer.endswith(b"\n"):
                         chunk = await stream.receive_some()
                         if not chunk:
-                            raise BenchmarkError(f"{self.child.name}: {self.child.last_words()}")
+                            raise await self._why_silent()
                         answer += chunk
         except (trio.TooSlowError, OSError, trio.BrokenResourceError) as error:
             words = self.child.last_words()
