@@ -29,7 +29,7 @@ from tunnelkit.programs.flags import (
     unique,
 )
 from tunnelkit.programs.outgoing import add_outgoing_flags, outgoing_of
-from tunnelkit.sidecar import Intercept, PortSpec, open_sidecar
+from tunnelkit.sidecar import Intercept, PortSpec, Speaks, open_sidecar
 from tunnelkit.sidecar.methods import sidecar_methods
 
 _EXAMPLE = """\
@@ -41,14 +41,19 @@ python -m tunnelkit.admin run/sidecar.sock restore orders
 
 
 def port(text: str, what: str) -> tuple[str, PortSpec]:
-    """Read ``NAME=LISTEN,TARGET``."""
+    """Read ``NAME=LISTEN,TARGET[,SPEAKS]``."""
     name, value = named(text, what, "NAME=LISTEN_HOST:PORT,TARGET_HOST:PORT")
-    listen, comma, target = value.partition(",")
+    listen, comma, rest = value.partition(",")
     if not comma:
         raise ConfigurationError(
             f"{what} {text!r} needs two addresses, NAME=LISTEN_HOST:PORT,TARGET_HOST:PORT"
         )
-    return name, PortSpec(name, host_port(listen, what), host_port(target, what))
+    target, _, speaks = rest.partition(",")
+    if speaks not in ("", *(one.value for one in Speaks)):
+        known = " or ".join(one.value for one in Speaks)
+        raise ConfigurationError(f"{what} {text!r}: what it speaks is {known}")
+    addresses = host_port(listen, what), host_port(target, what)
+    return name, PortSpec(name, *addresses, Speaks(speaks or "tcp"))
 
 
 def intercept(text: str, what: str) -> tuple[str, Intercept]:
@@ -71,9 +76,10 @@ def make_flags() -> Flags:
     flags.add(
         "--port",
         port,
-        metavar="NAME=LISTEN,TARGET",
+        metavar="NAME=LISTEN,TARGET[,SPEAKS]",
         repeat=True,
-        help="listen on HOST:PORT in front of the local target HOST:PORT",
+        help="listen on HOST:PORT in front of the local target HOST:PORT; SPEAKS is tcp, or http "
+        "where rules may look at requests",
     )
     flags.add(
         "--intercept",

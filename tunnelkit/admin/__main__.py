@@ -41,6 +41,10 @@ example: send the new connections of port "orders" to Alice's laptop, look, and 
   {_PROGRAM} run/sidecar.sock ports
   {_PROGRAM} run/sidecar.sock restore orders
 
+send only Alice's own requests to her laptop, where the port speaks http, and ask why
+  {_PROGRAM} run/sidecar.sock rule orders alice devbox/alice --when header:x-user=alice
+  {_PROGRAM} run/sidecar.sock explain orders /cart -H 'x-user: bob'
+
 and see what happens while it happens
   {_PROGRAM} run/sidecar.sock status --watch
 
@@ -69,6 +73,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add(commands, "version", "version", "which program runs, and its version")
     _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
     _add_intercepts(commands)
+    _add_rules(commands)
     _add_move(commands)
     _add_trust(commands)
     return parser
@@ -159,6 +164,98 @@ def _add_intercepts(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     off.description = "Send the new connections of a port to its local target; running ones stay."
     off.add_argument("port", metavar="PORT", help="name of the port")
+
+
+def _add_rules(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rule = _add(
+        commands, "rule", "rule.set", "send some requests of a port elsewhere", _rule_params
+    )
+    rule.description = (
+        "Send the requests of a port that have all of these conditions elsewhere.  A condition is "
+        "SUBJECT=VALUE, SUBJECT^=PREFIX or SUBJECT~=PATTERN; subjects are header:NAME, path, "
+        "method, host, tracestate:KEY, baggage:KEY and grpc (SERVICE or SERVICE/METHOD)."
+    )
+    rule.add_argument("port", metavar="PORT", help="name of the port; it has to speak http")
+    rule.add_argument("name", metavar="NAME", help="of the rule; one of that name is replaced")
+    rule.add_argument(
+        "target", metavar="TARGET", help="SUBJECT[:TARGET], tcp://HOST:PORT, or local"
+    )
+    rule.add_argument(
+        "--when", action="append", default=[], metavar="CONDITION", help="may be given again"
+    )
+    rule.add_argument(
+        "--for", dest="seconds", type=float, metavar="SECONDS", help="how long it holds"
+    )
+    rule.add_argument(
+        "--fail-closed",
+        action="store_true",
+        help="answer 503 while the target cannot be reached, instead of asking the workload",
+    )
+    rule.add_argument(
+        "--force", action="store_true", help="also where another rule could take the same request"
+    )
+    off = _add(
+        commands,
+        "unrule",
+        "rule.clear",
+        "take a rule out",
+        lambda options: {"port": options.port, "name": options.name},
+    )
+    off.add_argument("port", metavar="PORT", help="name of the port")
+    off.add_argument("name", metavar="NAME", help="of the rule")
+    listed = _add(
+        commands,
+        "rules",
+        "rule.list",
+        "rules of a port, in the order in which they are asked",
+        lambda options: {"port": options.port},
+    )
+    listed.add_argument("port", metavar="PORT", help="name of the port")
+    _add_explain(commands)
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = _add(commands, "explain", "explain", "where a request goes, and why", _explain_params)
+    explain.description = (
+        "Show which rule takes a request, which ones nearly do and why not, or, with --trace, "
+        "where the requests of a trace went."
+    )
+    explain.add_argument("port", metavar="PORT", help="name of the port")
+    explain.add_argument("path", metavar="PATH", nargs="?", default="/", help="with the query")
+    explain.add_argument("-X", dest="method", default="GET", metavar="METHOD")
+    explain.add_argument(
+        "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", type=_header
+    )
+    explain.add_argument("--trace", default="", metavar="ID", help="the id in `traceparent`")
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE'")
+    return name.strip(), value.strip()
+
+
+def _explain_params(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "port": options.port,
+        "method": options.method,
+        "path": options.path,
+        "headers": dict(options.headers),
+        "trace": options.trace,
+    }
+
+
+def _rule_params(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "port": options.port,
+        "name": options.name,
+        "target": options.target,
+        "when": options.when,
+        "fail_open": not options.fail_closed,
+        "seconds": options.seconds,
+        "force": options.force,
+    }
 
 
 def _add_move(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

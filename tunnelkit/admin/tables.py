@@ -22,6 +22,11 @@ def show(command: str, result: object) -> None:
     if command in ("ports", "intercept", "restore"):
         ports = result if isinstance(result, list) else [result]
         tables = [_ports_table(ports)]
+    elif command in ("rule", "unrule", "rules"):
+        rules = result if isinstance(result, list) else [result]
+        tables = [_rules_table(rules)]
+    elif isinstance(result, dict) and command == "explain":
+        tables = _explain_tables(result)
     elif isinstance(result, list) and command == "move":
         tables = [_sessions_table(result)]
     elif isinstance(result, dict) and command == "status":
@@ -128,6 +133,31 @@ def _ports_table(ports: Iterable[Any]) -> Table:
         for port in ports
     ]
     return "ports", ("name", "listen", "target", "intercept", "open", "counts", "last reason"), rows
+
+
+def _rules_table(rules: Iterable[Any]) -> Table:
+    rows = [
+        (
+            str(rule["name"]),
+            " and ".join(rule["when"]) or "every request",
+            str(rule["target"]) + ("" if rule["fail_open"] else " (fail closed)"),
+            "-" if rule["seconds_left"] is None else age_of(rule["seconds_left"]),
+            "; ".join(rule.get("overlaps", ())) or "-",
+        )
+        for rule in rules
+    ]
+    return "rules", ("name", "when", "target", "time left", "overlaps"), rows
+
+
+def _explain_tables(found: _Item) -> list[Table]:
+    if "requests" in found:
+        names = ("method", "path", "rule", "target", "why")
+        rows = [[str(one[name]) or "-" for name in names] for one in found["requests"]]
+        return [("requests", names, rows)]
+    facts = {"goes to": found["target"], "rule": found["rule"] or "-", "why": found["why"]}
+    near = [(str(one["rule"]), str(one["owner"]) or "-", str(one["why"])) for one in found["near"]]
+    tables = [_facts_table("", facts)]
+    return [*tables, ("other rules", ("rule", "owner", "why not"), near)] if near else tables
 
 
 def _forwards_table(forwards: Iterable[_Item]) -> Table:

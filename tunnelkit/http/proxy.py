@@ -326,6 +326,21 @@ class HttpProxy:
         if exchange is not None and exchange.back is back:
             self._fail(exchange, status, why)
 
+    def reroute(self, back: Back, route: Route) -> None:
+        """A server was not connected to, and has seen nothing: ask another one."""
+        self.drop(back)
+        exchange = self._exchange
+        if exchange is None or exchange.back is not back:
+            return
+        exchange.route = route
+        known = self._backs.get(route.key)
+        if known is None:
+            self._connect(exchange)
+        else:
+            exchange.back = self._last = known
+            known.begin(exchange)
+            self.resume_client()
+
     def drop(self, back: Back) -> None:
         """Forget a connection to a server, and end it."""
         for key, known in list(self._backs.items()):

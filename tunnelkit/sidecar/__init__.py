@@ -10,10 +10,11 @@ and listeners that lead to them, are in `tunnelkit.outgoing`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Final, Unpack
 
 import trio
 
@@ -26,20 +27,42 @@ from tunnelkit.keeping import SessionKeeper
 from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 from tunnelkit.session import Session
 
-from .port import Port
+from .conditions import Condition, read_condition, read_conditions
+from .port import Port, Speaks
+from .requests import RequestFacts
 from .rules import Facts, Intercept, Verdict, Way, decide
+from .ruleset import Branch, Choice, Conflict, Developer, Local, Overlap, Rule, RuleSet
+from .visitor import Decision
 
 __all__ = [
+    "Branch",
+    "Choice",
+    "Condition",
+    "Conflict",
+    "Decision",
+    "Developer",
     "Facts",
     "Intercept",
+    "Local",
+    "Overlap",
     "Port",
     "PortSpec",
+    "RequestFacts",
+    "Rule",
+    "RuleSet",
     "Sidecar",
+    "Speaks",
     "Verdict",
     "Way",
     "decide",
     "open_sidecar",
+    "read_condition",
+    "read_conditions",
 ]
+
+
+INTERCEPT: Final = "intercept"
+"""The name of the rule that takes whole connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +72,7 @@ class PortSpec:
     name: str
     listen: Address
     target: Address
+    speaks: Speaks = Speaks.TCP
 
 
 class Sidecar:
@@ -90,7 +114,9 @@ class Sidecar:
             ConfigurationError: there is no such port, or the sidecar may not meet the developer.
         """
         self.keeper.check_may_meet(intercept.peer)
-        self._port(port).intercept = intercept
+        developer = Developer(intercept.peer, intercept.target)
+        rule = Rule(INTERCEPT, developer, owner=intercept.peer, fail_open=intercept.fail_open)
+        self._port(port).rules.add(rule, time.time(), is_forced=True)
         self.keeper.begin(intercept.peer)
 
     def clear_intercept(self, port: str) -> None:
@@ -99,7 +125,72 @@ class Sidecar:
         Raises:
             ConfigurationError: there is no such port.
         """
-        self._port(port).intercept = None
+        self._port(port).rules.remove(INTERCEPT)
+
+    async def add_rule(
+        self, port: str, rule: Rule, *, is_forced: bool = False
+    ) -> tuple[Overlap, ...]:
+        """Send requests that a rule describes to its target from now on; return what it overlaps.
+
+        Args:
+            is_forced: whether it is taken in although it is in the way of others.
+
+        Raises:
+            ConfigurationError: there is no such port, it does not speak what the rule looks at,
+                the sidecar may not meet the developer, or the rule is in the way of others
+                (`Conflict`).
+            ConnectFailed: the name of a service is not known.
+        Cancellation: atomic.
+        """
+        found = self._port(port)
+        found.check_speaks(rule)
+        target = rule.target
+        if isinstance(target, Developer):
+            self.keeper.check_may_meet(target.peer)
+        if isinstance(target, Branch):
+            address = found.beside(target)
+            found.branches[target] = await self.endpoint.network.resolve(address)
+        overlaps = found.rules.add(rule, time.time(), is_forced=is_forced)
+        if isinstance(target, Developer):
+            self.keeper.begin(target.peer)
+        return overlaps
+
+    def remove_rule(self, port: str, name: str) -> Rule:
+        """Take a rule out; requests under way stay where they are.
+
+        Raises:
+            ConfigurationError: there is no such port, or no such rule.
+        """
+        rules = self._port(port).rules
+        rule = rules.remove(name)
+        if rule is None:
+            names = ", ".join(one.name for one in rules) or "none"
+            raise ConfigurationError(f"there is no rule {name!r}; the rules are: {names}")
+        return rule
+
+    def rules_of(self, port: str) -> RuleSet:
+        """Return the rules of a port.
+
+        Raises:
+            ConfigurationError: there is no such port.
+        """
+        return self._port(port).rules
+
+    def decisions_of(self, port: str) -> list[Decision]:
+        """Return where the last requests of a port went, the oldest first.
+
+        Raises:
+            ConfigurationError: there is no such port.
+        """
+        return list(self._port(port).decisions)
+
+    def explain(self, port: str, facts: RequestFacts) -> Choice:
+        """Say where a request would go now, and why no other rule takes it.
+
+        Raises:
+            ConfigurationError: there is no such port.
+        """
+        return self._port(port).rules.explain(facts, time.time())
 
     def session_with(self, peer: str) -> Session | None:
         """Return the session with *peer* if there is one that has not ended."""
@@ -114,7 +205,8 @@ class Sidecar:
         return port
 
     def _wanted_peers(self) -> set[str]:
-        return {port.intercept.peer for port in self.ports.values() if port.intercept is not None}
+        targets = (rule.target for port in self.ports.values() for rule in port.rules)
+        return {target.peer for target in targets if isinstance(target, Developer)}
 
     def _check_health(self) -> None:
         """Links or sessions changed: let nobody wait for a suspect link."""
@@ -135,7 +227,7 @@ class Sidecar:
             raise ConfigurationError(f"two ports are called {spec.name!r}")
         endpoint = self.endpoint
         target = await endpoint.network.resolve(spec.target)
-        port = Port(spec.name, target, self, endpoint.network, endpoint.pump)
+        port = Port(spec.name, target, self, endpoint.network, endpoint.pump, spec.speaks)
         port.on_idle = lambda: self._emptied.set()
         port.listener = await endpoint.network.listen(spec.listen, endpoint.pump, port.accept)
         self.ports[spec.name] = port

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
+
+from tunnelkit.addresses import parse_address
 from tunnelkit.admin import Method
+from tunnelkit.errors import ConfigurationError
 from tunnelkit.outgoing.describe import outgoing_status
 from tunnelkit.status import endpoint_methods, endpoint_status
 
-from . import Intercept, Port, Sidecar
+from . import (
+    Branch,
+    Choice,
+    Developer,
+    Intercept,
+    Local,
+    Port,
+    RequestFacts,
+    Rule,
+    Sidecar,
+    read_conditions,
+)
+from .ruleset import Target
 
 __all__ = ["intercept_status", "port_status", "sidecar_methods"]
 
@@ -31,8 +48,62 @@ def port_status(port: Port) -> dict[str, object]:
         "open": port.open_count,
         "counts": dict(port.counts),
         "intercept": intercept_status(port.intercept),
+        "speaks": port.speaks.value,
+        "rules": len(port.rules),
         "last_reason": port.last_reason,
     }
+
+
+def rule_status(rule: Rule, now: float) -> dict[str, object]:
+    """Describe a rule."""
+    return {
+        "name": rule.name,
+        "target": str(rule.target),
+        "when": list(map(str, rule.conditions)),
+        "tier": rule.tier.name.lower(),
+        "owner": rule.owner,
+        "fail_open": rule.fail_open,
+        "seconds_left": None if rule.expires_at is None else max(0.0, rule.expires_at - now),
+    }
+
+
+def explanation(choice: Choice) -> dict[str, object]:
+    """Describe where a request goes, and why."""
+    rule = choice.rule
+    return {
+        "target": str(choice.target),
+        "rule": rule.name if rule is not None else None,
+        "owner": rule.owner if rule is not None else None,
+        "why": choice.why,
+        "near": [
+            {"rule": near.rule.name, "owner": near.rule.owner, "why": near.why}
+            for near in choice.near
+        ],
+    }
+
+
+def traced(sidecar: Sidecar, port: str, trace: str) -> list[dict[str, object]]:
+    """Describe where the requests of a trace went, as far as they are remembered."""
+    return [asdict(one) for one in sidecar.decisions_of(port) if one.trace == trace.lower()]
+
+
+def read_target(text: str, port: str) -> Target:
+    """Read ``local``, ``tcp://HOST:PORT`` or ``SUBJECT[:TARGET]``.
+
+    Raises:
+        ConfigurationError: it is none of these.
+    """
+    if text == "local":
+        return Local()
+    if "://" in text:
+        address = parse_address(text)
+        if address.scheme != "tcp":
+            raise ConfigurationError(f"{text!r} is no service: write tcp://HOST:PORT")
+        return Branch(address.host, address.port)
+    peer, _, target = text.partition(":")
+    if not peer:
+        raise ConfigurationError("a target is local, tcp://HOST:PORT or SUBJECT[:TARGET]")
+    return Developer(peer, target or port)
 
 
 def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
@@ -48,6 +119,48 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
             "ports": ports(),
             **outgoing_status(sidecar.outgoing),
         }
+
+    async def set_rule(
+        port: str,
+        name: str,
+        target: str,
+        when: list[str],
+        fail_open: bool = True,
+        seconds: float | None = None,
+        force: bool = False,
+    ) -> dict[str, object]:
+        now = time.time()
+        rule = Rule(
+            name,
+            read_target(target, port),
+            read_conditions(when),
+            owner=target,
+            fail_open=fail_open,
+            created_at=now,
+            expires_at=None if seconds is None else now + seconds,
+        )
+        overlaps = await sidecar.add_rule(port, rule, is_forced=force)
+        return {**rule_status(rule, now), "overlaps": list(map(str, overlaps))}
+
+    async def clear_rule(port: str, name: str) -> dict[str, object]:
+        return rule_status(sidecar.remove_rule(port, name), time.time())
+
+    async def list_rules(port: str) -> list[dict[str, object]]:
+        now = time.time()
+        return [rule_status(rule, now) for rule in sidecar.rules_of(port)]
+
+    async def explain(
+        port: str,
+        method: str = "GET",
+        path: str = "/",
+        headers: dict[str, str] | None = None,
+        trace: str = "",
+    ) -> dict[str, object]:
+        if trace:
+            return {"port": port, "requests": traced(sidecar, port, trace)}
+        fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        choice = sidecar.explain(port, RequestFacts(method, path, tuple(fields)))
+        return {"port": port, **explanation(choice)}
 
     async def list_intercepts() -> list[dict[str, object]]:
         return ports()
@@ -68,4 +181,8 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         "intercept.list": list_intercepts,
         "intercept.set": set_intercept,
         "intercept.clear": clear_intercept,
+        "rule.set": set_rule,
+        "rule.clear": clear_rule,
+        "rule.list": list_rules,
+        "explain": explain,
     }

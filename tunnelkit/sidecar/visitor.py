@@ -1,0 +1,208 @@
+"""A client of a port whose requests are looked at: each goes where the rules say.
+
+`HttpProxy` reads the requests and keeps their order; this is who it asks.  A route is a target as
+it is now: of a developer who cannot be reached there is none, and the request goes to the workload,
+or is answered with 503 where the rule fails closed.  A developer who does not take a request in
+time has not seen it, so it goes to the workload as well.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Protocol
+
+from tunnelkit.addresses import Address
+from tunnelkit.carriers import Pipe
+from tunnelkit.http.head import RequestHead
+from tunnelkit.http.proxy import Back, HttpProxy, Route
+from tunnelkit.pump import Pump
+from tunnelkit.session import Session
+from tunnelkit.splice import PipeEnd
+from tunnelkit.wire.frames import Metadata
+from tunnelkit.wire.stream import StreamCore
+
+from .reach import Attempt, Reach
+from .requests import RequestFacts, facts_of
+from .ruleset import Branch, Choice, Developer, Local, Rule, RuleSet
+
+__all__ = ["Decision", "HttpVisitor", "Surroundings"]
+
+MAX_DECISIONS: Final = 200
+"""How many requests of a port are remembered, to be explained.  Stops: memory that grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one request went."""
+
+    at: float
+    """Unix seconds."""
+    method: str
+    path: str
+    trace: str
+    """The id in `traceparent`; "": there was none."""
+    rule: str
+    """The name of the rule that took it; "": none did."""
+    target: str
+    why: str
+
+
+class Surroundings(Protocol):
+    """What visitors of a port have in common."""
+
+    rules: RuleSet
+    reach: Reach
+    pump: Pump
+    target: Address
+    branches: dict[Branch, Address]
+    """The addresses of the services beside the workload, looked up."""
+    decisions: deque[Decision]
+
+    def reachable(self, peer: str) -> Session | None:
+        """Return the session with a developer, if a stream could be opened now."""
+
+    def count(self, what: str) -> None:
+        """Count something that happened."""
+
+    def visitor_over(self, visitor: HttpVisitor) -> None:
+        """Nothing is left of a visitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """The key of requests that go nowhere."""
+
+    why: str
+
+
+class HttpVisitor:
+    """One client connection."""
+
+    def __init__(self, pipe: Pipe, port: Surroundings) -> None:
+        self.description = pipe.description
+        self.proxy = HttpProxy(self)
+        self._port = port
+        self._fails_open: dict[Developer, bool] = {}
+        self._attempts: dict[Back, Attempt] = {}
+        self._end = PipeEnd(pipe, lambda _: self._pipe_over())
+
+    def begin(self, first: bytes = b"") -> None:
+        """Read requests; *first* was read from the pipe already."""
+        self.proxy.join(self._end)
+        self._end.join(self.proxy, first)
+
+    def reset(self, code: int, text: str) -> None:
+        """End everything."""
+        self.proxy.reset(code, text)
+        self._end.reset(code, text)
+
+    def _pipe_over(self) -> None:
+        self._port.visitor_over(self)
+
+    # --- what the proxy asks ------------------------------------------------------------------
+
+    def route(self, head: RequestHead) -> Route:
+        facts, now = facts_of(head), time.time()
+        choice = self._port.rules.choose(facts, now)
+        route = self._route_of(choice)
+        self._note(facts, choice, route, now)
+        return route
+
+    def _route_of(self, choice: Choice) -> Route:
+        rule, target = choice.rule, choice.target
+        if rule is None or not isinstance(target, Developer):
+            return Route(target, choice.why)
+        if self._port.reachable(target.peer) is not None:
+            self._fails_open[target] = rule.fail_open
+            return Route(target, choice.why)
+        return self._route_without(rule, f"{target.peer} is not connected, or does not answer")
+
+    def _route_without(self, rule: Rule, why: str) -> Route:
+        if rule.fail_open:
+            return Route(Local(), f"{why}: fail open")
+        return Route(_Refused(f"{why}, and rule {rule.name!r} fails closed"), why)
+
+    def _note(self, facts: RequestFacts, choice: Choice, route: Route, now: float) -> None:
+        self._port.count(_kind_of(route.key))
+        parts = (facts.header("traceparent") or "").split("-")
+        trace = parts[1] if len(parts) > 3 else ""
+        rule = choice.rule.name if choice.rule is not None else ""
+        target = str(route.key) if not isinstance(route.key, _Refused) else "nobody"
+        decision = Decision(now, facts.method, facts.path[:200], trace, rule, target, route.why)
+        self._port.decisions.append(decision)
+
+    def connect(self, route: Route, back: Back) -> None:
+        key = route.key
+        if isinstance(key, _Refused):
+            back.failed(503, key.why)
+        elif isinstance(key, Developer):
+            self._open(key, back)
+        else:
+            address = self._port.branches.get(key) if isinstance(key, Branch) else self._port.target
+            if address is None:
+                back.failed(502, f"the address of {key} is not known")
+            else:
+                self._connect(address, back)
+
+    def start_timer(self, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
+        return self._port.pump.call_later(seconds, expired).cancel
+
+    def proxy_over(self, proxy: HttpProxy) -> None:
+        for attempt in self._attempts.values():
+            attempt.cancel()
+        self._attempts.clear()
+
+    # --- connections --------------------------------------------------------------------------
+
+    def _connect(self, address: Address, back: Back) -> None:
+        def connected(pipe: Pipe) -> None:
+            self._attempts.pop(back, None)
+            end = PipeEnd(pipe)
+            back.attached(end)
+            end.join(back)
+
+        failed = partial(self._not_connected, back)
+        self._wait(back, self._port.reach.connect(address, connected, failed))
+
+    def _not_connected(self, back: Back, why: str) -> None:
+        self._attempts.pop(back, None)
+        self._port.count("target-failed")
+        back.failed(504 if "no answer" in why else 502, f"the workload cannot be reached: {why}")
+
+    def _open(self, target: Developer, back: Back) -> None:
+        session = self._port.reachable(target.peer)
+        if session is None:
+            self._not_opened(target, back, "it is gone")
+            return
+
+        def opened(stream: StreamCore) -> None:
+            self._attempts.pop(back, None)
+            stream.sink = back
+            back.attached(stream)
+            stream.resume()
+
+        failed = partial(self._not_opened, target, back)
+        metadata = ((int(Metadata.CLIENT_ADDRESS), self.description.encode()),)
+        attempt = self._port.reach.open(session, target.target, metadata, opened, failed)
+        self._wait(back, attempt)
+
+    def _not_opened(self, target: Developer, back: Back, why: str) -> None:
+        self._attempts.pop(back, None)
+        if self._fails_open.get(target, True):
+            self._port.count("fell-back")
+            self.proxy.reroute(back, Route(Local(), f"{target.peer}: {why}: fail open"))
+        else:
+            back.failed(503, f"{target.peer} does not take the request: {why}")
+
+    def _wait(self, back: Back, attempt: Attempt) -> None:
+        if not attempt.is_over:
+            self._attempts[back] = attempt
+
+
+def _kind_of(key: object) -> str:
+    kinds = {Local: "local", Branch: "branch", Developer: "peer", _Refused: "refuse"}
+    return kinds[type(key)]
