@@ -53,7 +53,7 @@ def port(text: str, what: str) -> tuple[str, PortSpec]:
         known = " or ".join(one.value for one in Speaks)
         raise ConfigurationError(f"{what} {text!r}: what it speaks is {known}")
     addresses = host_port(listen, what), host_port(target, what)
-    return name, PortSpec(name, *addresses, Speaks(speaks or "tcp"))
+    return name, PortSpec(name, *addresses, Speaks(speaks or "auto"))
 
 
 def intercept(text: str, what: str) -> tuple[str, Intercept]:
@@ -78,8 +78,8 @@ def make_flags() -> Flags:
         port,
         metavar="NAME=LISTEN,TARGET[,SPEAKS]",
         repeat=True,
-        help="listen on HOST:PORT in front of the local target HOST:PORT; SPEAKS is tcp, or http "
-        "where rules may look at requests",
+        help="listen on HOST:PORT in front of the local target HOST:PORT; SPEAKS says what "
+        "rules may look at: auto (as the first bytes tell, the default), http, or tcp: nothing",
     )
     flags.add(
         "--intercept",

@@ -72,7 +72,7 @@ class PortSpec:
     name: str
     listen: Address
     target: Address
-    speaks: Speaks = Speaks.TCP
+    speaks: Speaks = Speaks.AUTO
 
 
 class Sidecar:

@@ -1,10 +1,8 @@
-"""One listener in front of one local target, with an intercept that can be on or off.
+"""One listener in front of one local target, with rules that may change while it runs.
 
-Where no rule looks at requests, a connection goes one way as a whole.  One that goes to the local
-target is spliced and nothing else.  One that goes to a
-developer is a stream; until the developer's side has answered (`reach`), not a byte is read from
-the client.  So a connection that the developer does not take can still go to the local target with
-its first byte intact, and nothing was executed anywhere.
+A client's connection goes one way as a whole (`splicing`), unless a rule looks at what it says:
+then its first bytes tell what it speaks (`opening`), and the requests of HTTP/1.x go their own ways
+(`visitor`).
 """
 
 from __future__ import annotations
@@ -18,17 +16,17 @@ from typing import Protocol
 
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Listener, Network, Pipe
-from tunnelkit.errors import ConfigurationError, ErrorCode, OpenRefused, SessionError
+from tunnelkit.errors import ConfigurationError, ErrorCode
 from tunnelkit.pump import Pump
 from tunnelkit.session import Session
-from tunnelkit.splice import PipeEnd, splice_pipes, splice_stream
-from tunnelkit.wire.frames import Metadata
-from tunnelkit.wire.stream import StreamCore
+from tunnelkit.splice import PipeEnd
 
-from .reach import Attempt, Reach
-from .rules import Facts, Intercept, Way, decide
+from .opening import Opening
+from .reach import Reach
+from .rules import Intercept
 from .ruleset import Branch, Developer, Rule, RuleSet
-from .visitor import MAX_DECISIONS, Decision, HttpVisitor
+from .splicing import Guest, Splicing
+from .visitor import MAX_DECISIONS, Decision
 
 __all__ = ["Port", "SessionSource", "Speaks"]
 
@@ -36,6 +34,9 @@ __all__ = ["Port", "SessionSource", "Speaks"]
 class Speaks(Enum):
     """What the clients of a port speak."""
 
+    AUTO = "auto"
+    """HTTP/1.x, TLS or anything else: where a rule looks at requests or at server names, the first
+    bytes tell.  Nobody waits: the target is connected to meanwhile, and may speak first."""
     TCP = "tcp"
     """Anything: connections go one way as a whole, and are not looked at."""
     HTTP = "http"
@@ -66,7 +67,7 @@ class Port:
         sessions: SessionSource,
         network: Network,
         pump: Pump,
-        speaks: Speaks = Speaks.TCP,
+        speaks: Speaks = Speaks.AUTO,
     ) -> None:
         self.name = name
         self.target = target
@@ -83,14 +84,13 @@ class Port:
         self.last_reason = ""
         self.on_idle: Callable[[], None] = lambda: None
         self._sessions = sessions
-        self._waiting: dict[Pipe, Attempt] = {}
-        self._ends: set[PipeEnd] = set()
-        self._visitors: set[HttpVisitor] = set()
+        self._splicing = Splicing(self)
+        self._guests: dict[PipeEnd, Guest] = {}
 
     @property
     def open_count(self) -> int:
         """How many client connections are open."""
-        return len(self._ends) + len(self._waiting) + len(self._visitors)
+        return len(self._guests)
 
     @property
     def intercept(self) -> Intercept | None:
@@ -115,121 +115,44 @@ class Port:
         if rule.conditions and self.speaks is Speaks.TCP:
             raise ConfigurationError(
                 f"port {self.name!r} is not looked at, and rule {rule.name!r} needs {rule}: "
-                f"say what it speaks ({self.name}=LISTEN,TARGET,http)"
+                f"let it be looked at ({self.name}=LISTEN,TARGET,auto)"
             )
 
-    # --- new connections --------------------------------------------------------------------
+    # --- connections ------------------------------------------------------------------------
 
     def accept(self, pipe: Pipe) -> None:
         """A client connected."""
-        self.rules.drop_expired(time.time())
-        if self.speaks is Speaks.HTTP and self.rules.needs_http:
-            visitor = HttpVisitor(pipe, self)
-            self._visitors.add(visitor)
-            visitor.begin()
+        rules = self.rules
+        rules.drop_expired(time.time())
+        guest = Guest(PipeEnd(pipe, self._over))
+        self._guests[guest.end] = guest
+        if self.speaks is Speaks.AUTO and rules.needs_look:
+            Opening(guest, self, self._splicing, is_open=True)
+        elif self.speaks is Speaks.HTTP and rules.needs_http:
+            Opening(guest, self, self._splicing, is_open=False)
         else:
-            self._accept_whole(pipe)
-
-    def _accept_whole(self, pipe: Pipe) -> None:
-        """All of a connection goes one way."""
-        intercept = self.intercept
-        session = None
-        if intercept is None:
-            facts = Facts(None)
-        else:
-            session = self._sessions.session_with(intercept.peer)
-            is_open = session is not None and session.core.is_established
-            facts = Facts(intercept, is_open, session is None or session.is_suspect)
-        verdict = decide(facts)
-        self.counts[verdict.way.value] += 1
-        self.last_reason = verdict.why
-        if verdict.way is Way.LOCAL:
-            self._go_local(pipe)
-        elif verdict.way is Way.REFUSE or intercept is None or session is None:
-            pipe.reset()
-        else:
-            self._go_to_peer(pipe, session, intercept)
-
-    def _go_local(self, pipe: Pipe) -> None:
-        def connected(target: Pipe) -> None:
-            self._waiting.pop(pipe, None)
-            left, right = PipeEnd(pipe, self._over), PipeEnd(target)
-            self._ends.add(left)
-            splice_pipes(left, right)
-
-        def failed(why: str) -> None:
-            self._waiting.pop(pipe, None)
-            self._local_failed(pipe, why)
-
-        self._wait(pipe, self.reach.connect(self.target, connected, failed))
-
-    def _wait(self, pipe: Pipe, attempt: Attempt) -> None:
-        """Take note of who waits, unless it is over by now."""
-        if not attempt.is_over:
-            self._waiting[pipe] = attempt
-
-    def _local_failed(self, pipe: Pipe, why: str) -> None:
-        self.counts["target-failed"] += 1
-        self.last_reason = why
-        pipe.reset()
-        if not self.open_count:
-            self.on_idle()
-
-    def _go_to_peer(self, pipe: Pipe, session: Session, intercept: Intercept) -> None:
-        metadata = ((int(Metadata.CLIENT_ADDRESS), pipe.description.encode()),)
-        if not intercept.fail_open:
-            try:
-                stream = session.offer_stream(intercept.target, metadata)
-            except (SessionError, OpenRefused) as error:
-                self.counts[Way.REFUSE.value] += 1
-                self.last_reason = f"fail closed: {error.text}"
-                pipe.reset()
-                return
-            self._join(pipe, stream)
-            return
-
-        def opened(stream: StreamCore) -> None:
-            self._waiting.pop(pipe, None)
-            self._join(pipe, stream)
-
-        def failed(why: str) -> None:
-            self._waiting.pop(pipe, None)
-            self._fall_back(pipe, why)
-
-        self._wait(pipe, self.reach.open(session, intercept.target, metadata, opened, failed))
-
-    def _join(self, pipe: Pipe, stream: StreamCore) -> None:
-        end = PipeEnd(pipe, self._over)
-        self._ends.add(end)
-        splice_stream(end, stream)
-
-    def _fall_back(self, pipe: Pipe, why: str) -> None:
-        self.counts["fell-back"] += 1
-        self.last_reason = f"fail open: {why}"
-        self._go_local(pipe)
+            self._splicing.go(guest)
 
     def _over(self, end: PipeEnd) -> None:
-        self._ends.discard(end)
+        guest = self._guests.pop(end, None)
+        if guest is not None and guest.attempt is not None:
+            guest.attempt.cancel()
         if not self.open_count:
             self.on_idle()
 
-    # --- what visitors ask for ----------------------------------------------------------------
+    def session_with(self, peer: str) -> Session | None:
+        """Return the session with *peer* if there is one that has not ended."""
+        return self._sessions.session_with(peer)
 
     def reachable(self, peer: str) -> Session | None:
         """Return the session with a developer, if a stream could be opened now."""
-        session = self._sessions.session_with(peer)
+        session = self.session_with(peer)
         is_open = session is not None and session.core.is_established
         return session if session is not None and is_open and not session.is_suspect else None
 
     def count(self, what: str) -> None:
         """Count something that happened."""
         self.counts[what] += 1
-
-    def visitor_over(self, visitor: HttpVisitor) -> None:
-        """Nothing is left of a visitor."""
-        self._visitors.discard(visitor)
-        if not self.open_count:
-            self.on_idle()
 
     def check_health(self) -> None:
         """A link changed: connections that wait on a suspect session do not wait any longer."""
@@ -247,10 +170,7 @@ class Port:
         """Reset everything that is open."""
         self.stop_listening()
         self.reach.close()
-        for pipe in self._waiting:
-            pipe.reset()
-        self._waiting.clear()
-        for visitor in list(self._visitors):
-            visitor.reset(ErrorCode.GOING_AWAY, "the sidecar is shutting down")
-        for end in list(self._ends):
+        for end in list(self._guests):
+            other = end.other
             end.reset(ErrorCode.GOING_AWAY, "the sidecar is shutting down")
+            other.reset(ErrorCode.GOING_AWAY, "the sidecar is shutting down")

@@ -256,6 +256,20 @@ class RuleSet:
             condition.subject != "sni" for rule in self._ordered for condition in rule.conditions
         )
 
+    @property
+    def needs_look(self) -> bool:
+        """Whether a rule looks at anything: a request, or the server name of TLS."""
+        return any(rule.conditions for rule in self._ordered)
+
+    def choose_whole(self, server_name: str) -> Rule | None:
+        """Return the rule that takes a connection as a whole; None: there is none."""
+        facts = RequestFacts(server_name=server_name)
+        for rule in self._ordered:
+            is_whole = all(condition.subject == "sni" for condition in rule.conditions)
+            if is_whole and rule.missing(facts) is None:
+                return rule
+        return None
+
     def add(self, rule: Rule, now: float, *, is_forced: bool = False) -> tuple[Overlap, ...]:
         """Take a rule in, in the place of one of the same name; return what it overlaps with.
 

@@ -17,13 +17,14 @@ from typing import Final, Protocol
 
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Pipe
+from tunnelkit.errors import ErrorCode
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.proxy import Back, HttpProxy, Route
 from tunnelkit.pump import Pump
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
 from tunnelkit.wire.frames import Metadata
-from tunnelkit.wire.stream import StreamCore
+from tunnelkit.wire.stream import NULL_END, StreamCore
 
 from .reach import Attempt, Reach
 from .requests import RequestFacts, facts_of
@@ -68,9 +69,6 @@ class Surroundings(Protocol):
     def count(self, what: str) -> None:
         """Count something that happened."""
 
-    def visitor_over(self, visitor: HttpVisitor) -> None:
-        """Nothing is left of a visitor."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
@@ -80,28 +78,33 @@ class _Refused:
 
 
 class HttpVisitor:
-    """One client connection."""
+    """One client connection.
 
-    def __init__(self, pipe: Pipe, port: Surroundings) -> None:
-        self.description = pipe.description
+    Args:
+        end: the client.
+        port: what it has in common with others.
+        spare: a connection to the local target, for the first request that goes there.
+    """
+
+    def __init__(self, end: PipeEnd, port: Surroundings, spare: PipeEnd | None = None) -> None:
+        self.description = end.pipe.description
         self.proxy = HttpProxy(self)
         self._port = port
         self._fails_open: dict[Developer, bool] = {}
         self._attempts: dict[Back, Attempt] = {}
-        self._end = PipeEnd(pipe, lambda _: self._pipe_over())
+        self._end = end
+        self._spare = spare
 
     def begin(self, first: bytes = b"") -> None:
-        """Read requests; *first* was read from the pipe already."""
+        """Read requests; *first* was read from the client already."""
+        if self._spare is not None:
+            self._spare.other = NULL_END
         self.proxy.join(self._end)
         self._end.join(self.proxy, first)
-
-    def reset(self, code: int, text: str) -> None:
-        """End everything."""
-        self.proxy.reset(code, text)
-        self._end.reset(code, text)
-
-    def _pipe_over(self) -> None:
-        self._port.visitor_over(self)
+        spare, self._spare = self._spare, None
+        if spare is not None:  # the first request went somewhere else, or is not all there
+            spare.finish()
+            spare.stop(ErrorCode.NOT_READING, "")
 
     # --- what the proxy asks ------------------------------------------------------------------
 
@@ -141,6 +144,10 @@ class HttpVisitor:
             back.failed(503, key.why)
         elif isinstance(key, Developer):
             self._open(key, back)
+        elif isinstance(key, Local) and self._spare is not None:
+            spare, self._spare = self._spare, None
+            back.attached(spare)
+            spare.join(back)
         else:
             address = self._port.branches.get(key) if isinstance(key, Branch) else self._port.target
             if address is None:

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.faults.lab import address
 from tests.tunnelkit.faults.wires import Service, Wire, serve
-from tests.tunnelkit.sidecar.stage import Stage, open_stage, run_devbox
+from tests.tunnelkit.sidecar.stage import Handler, Stage, open_stage, run_devbox
 from tests.tunnelkit.sidecar.test_conditions import facts
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.sidecar import (
@@ -92,10 +92,12 @@ def rule(name: str, *conditions: str, target: object = DEV, fail_open: bool = Tr
 
 
 @asynccontextmanager
-async def shop(*rules: Rule) -> AsyncGenerator[tuple[Stage, Client]]:
+async def shop(
+    *rules: Rule, handler: Handler = web, speaks: Speaks = Speaks.HTTP
+) -> AsyncGenerator[tuple[Stage, Client]]:
     """A port that speaks HTTP, with these rules, and a client of it."""
-    async with open_stage(web, is_intercepted=False) as stage:
-        stage.port.speaks = Speaks.HTTP
+    async with open_stage(handler, is_intercepted=False) as stage:
+        stage.port.speaks = speaks
         for one in rules:
             await stage.sidecar.add_rule("web", one)
         if any(one.target == DEV for one in rules):
@@ -232,7 +234,8 @@ async def test_rule_in_the_way_of_another_is_refused(autojump_clock: MockClock) 
 
 async def test_port_that_is_not_looked_at_takes_no_such_rule(autojump_clock: MockClock) -> None:
     async with open_stage(is_intercepted=False) as stage:
-        with pytest.raises(ConfigurationError, match="say what it speaks"):
+        stage.port.speaks = Speaks.TCP
+        with pytest.raises(ConfigurationError, match="let it be looked at"):
             await stage.sidecar.add_rule("web", ADA)
 
 
@@ -246,5 +249,5 @@ async def test_closing_the_sidecar_ends_visitors(autojump_clock: MockClock) -> N
         assert stage.port.open_count == 0
 
 
-def test_port_says_what_it_speaks() -> None:
-    assert PortSpec("web", address("a", 1), address("b", 2)).speaks is Speaks.TCP
+def test_port_is_looked_at_where_rules_say_so() -> None:
+    assert PortSpec("web", address("a", 1), address("b", 2)).speaks is Speaks.AUTO
