@@ -110,7 +110,7 @@ class PipeEnd:
         try:
             data = self.pipe.try_receive(READ_BYTES)
         except PipeBroken as error:
-            self._broken(str(error))
+            self._break(str(error))
             return
         if not data:
             if data is None:
@@ -143,6 +143,14 @@ class PipeEnd:
         else:
             self._want(readable=False)
 
+    def _break(self, why: str) -> None:
+        """The pipe is broken; what its peer said before it left is still to be heard."""
+        room = not self._pending and not self._read_over
+        while room and not self._is_over and (data := self.pipe.take_rest(READ_BYTES)):
+            self.bytes_in += len(data)
+            room = self.other.offer(data) == len(data)
+        self._broken(why)
+
     def _broken(self, why: str) -> None:
         """The pipe is gone: both directions end with bytes missing."""
         if not self._is_over:
@@ -157,7 +165,7 @@ class PipeEnd:
             taken = self.pipe.try_send(data)
         except PipeBroken as error:
             why = str(error)
-            self.pipe.pump.call_soon(lambda: self._broken(why))
+            self.pipe.pump.call_soon(lambda: self._break(why))
             self._want_write = True
             return 0
         self.bytes_out += taken

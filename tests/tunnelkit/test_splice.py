@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import select
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
@@ -25,7 +26,7 @@ from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd, splice_pipes, splice_stream
 from tunnelkit.stream import Stream, StreamReset
 from tunnelkit.testing import MemoryNetwork, memory_pipe_pair, no_leaks
-from tunnelkit.wire.stream import StreamCore
+from tunnelkit.wire.stream import Buffer, NullEnd, StreamCore
 
 RESET = struct.pack("ii", 1, 0)
 KINDS = ("sockets", "stream")
@@ -361,6 +362,42 @@ async def test_stream_that_changed_before_it_was_spliced(
         await wait_all_tasks_blocked()
         assert len(over) == 1
     await release_pump(pump)
+
+
+async def test_last_words_arrive_although_nothing_can_be_sent_any_more() -> None:
+    pump = acquire_pump()
+    client, pipe = await socket_pair(pump)
+    heard = Heard()
+    end = PipeEnd(pipe)
+    assert end.offer(b"unread") == 6
+    await wait_until(lambda: readable(client.sock))
+    client.sock._sock.send(b"no more, thank you")  # type: ignore[attr-defined] # at once
+    client.sock.close()  # with bytes that were not read: the kernel resets
+    await trio.sleep(0.05)
+    end.other = heard
+    assert end.offer(b"more") == 0  # before it has read anything
+    await wait_until(lambda: heard.ended)
+    assert (bytes(heard.data), heard.ended) == (b"no more, thank you", "reset")
+    await release_pump(pump)
+
+
+def readable(sock: trio.socket.SocketType) -> bool:
+    return bool(select.select([sock.fileno()], [], [], 0)[0])
+
+
+class Heard(NullEnd):
+    """Takes all bytes, and remembers how they ended."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended = ""
+
+    def offer(self, data: Buffer) -> int:
+        self.data += data
+        return len(data)
+
+    def reset(self, code: int, text: str) -> None:
+        self.ended = "reset"
 
 
 async def test_error_in_a_splice_ends_that_splice(

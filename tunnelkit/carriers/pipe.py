@@ -85,6 +85,13 @@ class Pipe(ABC):
             PipeBroken: the carrier is gone; there was no clean end.
         """
 
+    def take_rest(self, max_bytes: int) -> bytes:
+        """Return what had arrived before the carrier broke; b"": nothing, or no more.
+
+        For when a send has failed: the peer may have said why before it left.
+        """
+        return b""
+
     def limit_unsent(self, count: int) -> None:  # noqa: B027 # doing nothing is right for some
         """Hold at most about *count* bytes that have not left; 0: whatever the system holds.
 

@@ -190,6 +190,12 @@ class SocketPipe(Pipe):
             room -= len(buffer)
         return parts
 
+    def take_rest(self, max_bytes: int) -> bytes:
+        try:
+            return self._sock.recv(max_bytes)
+        except OSError:
+            return b""
+
     def check(self) -> None:
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:

@@ -62,6 +62,9 @@ class Route:
     key: Hashable
     """Requests of one client with one key share a connection to the server."""
     why: str = ""
+    is_mirrored: bool = False
+    """Whether a connection that the server ends without an answer ends for the client in the same
+    way, and is not answered with 502."""
 
 
 class Owner(Protocol):
@@ -299,7 +302,7 @@ class HttpProxy:
             self._exchange = None
             self.resume_client()
 
-    def lost(self, back: Back, why: str) -> None:
+    def lost(self, back: Back, why: str, *, is_broken: bool = True) -> None:
         """A connection to a server is gone."""
         self.drop(back)
         exchange = self._exchange
@@ -310,6 +313,10 @@ class HttpProxy:
                 self._end()
         elif self._may_ask_again(exchange, back):
             self._connect(exchange)
+        elif exchange.route.is_mirrored and not is_broken and not exchange.is_begun:
+            self._end()
+        elif exchange.route.is_mirrored:
+            self.reset(ErrorCode.CONNECTION_RESET, why)
         else:
             self._fail(exchange, 502, why)
 
@@ -545,7 +552,8 @@ class Back:
         elif exchange is not None and exchange.response is not None and exchange.response.ended():
             self._answered(proxy, exchange)
         else:
-            proxy.lost(self, "the server ended the connection before its answer was over")
+            why = "the server ended the connection before its answer was over"
+            proxy.lost(self, why, is_broken=self.has_head)
 
     def abort(self, code: int, text: str) -> None:
         self.reset(code, text)

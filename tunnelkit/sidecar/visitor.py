@@ -118,7 +118,7 @@ class HttpVisitor:
     def _route_of(self, choice: Choice) -> Route:
         rule, target = choice.rule, choice.target
         if rule is None or not isinstance(target, Developer):
-            return Route(target, choice.why)
+            return Route(target, choice.why, is_mirrored=rule is None)
         if self._port.reachable(target.peer) is not None:
             self._fails_open[target] = rule.fail_open
             return Route(target, choice.why)

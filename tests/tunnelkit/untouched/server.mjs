@@ -4,7 +4,7 @@ import http from "node:http";
 
 const counts = new WeakMap();
 
-function tell(request, response, body) {
+function tell(request, response, body, number) {
   const told = {
     method: request.method,
     url: request.url,
@@ -12,7 +12,7 @@ function tell(request, response, body) {
     trailers: request.rawTrailers,
     bytes: body.length,
     // The how-manieth request of its connection this is.
-    number: counts.get(request.socket),
+    number,
   };
   response.setHeader("Content-Type", "application/json");
   response.end(JSON.stringify(told) + "\n");
@@ -64,12 +64,13 @@ const answers = {
 };
 
 const server = http.createServer((request, response) => {
-  counts.set(request.socket, (counts.get(request.socket) ?? 0) + 1);
+  const number = (counts.get(request.socket) ?? 0) + 1;
+  counts.set(request.socket, number);
   const answer = answers[request.url];
   if (answer) return answer(request, response);
   const parts = [];
   request.on("data", (part) => parts.push(part));
-  request.on("end", () => tell(request, response, Buffer.concat(parts)));
+  request.on("end", () => tell(request, response, Buffer.concat(parts), number));
   request.on("error", () => {});
 });
 server.on("upgrade", (request, socket, head) => {
