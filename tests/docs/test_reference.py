@@ -78,12 +78,15 @@ def test_every_limit_is_in_the_security_page() -> None:
     assert is_limit - {"BROKER_MAX_CAP_BYTES"} <= named
 
 
+PARTS_WITH_LIMITS = ("", "carriers.", "outgoing.", "rpc.", "http.", "sidecar.")
+
+
 def test_every_limit_of_a_module_that_the_security_page_names_exists() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     named = re.findall(r"`([a-z_]+)\.([A-Z_]{6,})`", page)
     assert named
     for module, name in named:
-        where = [f"tunnelkit.{part}{module}" for part in ("", "carriers.", "outgoing.", "rpc.")]
+        where = [f"tunnelkit.{part}{module}" for part in PARTS_WITH_LIMITS]
         found = ["tunnelkit.wire.websocket"] if module == "wire" else filter(find_spec, where)
         assert any(hasattr(importlib.import_module(one), name) for one in found), f"{module}.{name}"
 

@@ -222,7 +222,7 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     explain.add_argument("port", metavar="PORT", help="name of the port")
     explain.add_argument("path", metavar="PATH", nargs="?", default="/", help="with the query")
-    explain.add_argument("-X", dest="method", default="GET", metavar="METHOD")
+    explain.add_argument("-X", dest="verb", default="GET", metavar="METHOD")
     explain.add_argument(
         "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", type=_header
     )
@@ -239,7 +239,7 @@ def _header(text: str) -> tuple[str, str]:
 def _explain_params(options: argparse.Namespace) -> dict[str, object]:
     return {
         "port": options.port,
-        "method": options.method,
+        "method": options.verb,
         "path": options.path,
         "headers": dict(options.headers),
         "trace": options.trace,

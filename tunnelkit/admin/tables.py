@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-__all__ = ["Table", "age_of", "plain", "printable", "rich_table", "show", "size_of", "tables_of"]
+__all__ = [
+    "Table",
+    "age_of",
+    "plain",
+    "printable",
+    "rich_table",
+    "show",
+    "size_of",
+    "tables_of",
+    "tables_of_command",
+]
 
 Table: TypeAlias = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 """Title, headings, rows."""
@@ -19,24 +29,28 @@ _Item: TypeAlias = Mapping[str, Any]  # decoded JSON
 
 def show(command: str, result: object) -> None:
     """Print what *command* returned."""
-    if command in ("ports", "intercept", "restore"):
-        ports = result if isinstance(result, list) else [result]
-        tables = [_ports_table(ports)]
-    elif command in ("rule", "unrule", "rules"):
-        rules = result if isinstance(result, list) else [result]
-        tables = [_rules_table(rules)]
-    elif isinstance(result, dict) and command == "explain":
-        tables = _explain_tables(result)
-    elif isinstance(result, list) and command == "move":
-        tables = [_sessions_table(result)]
-    elif isinstance(result, dict) and command == "status":
-        tables = tables_of(result, time.time())
-    elif isinstance(result, dict) and command in ("trust", "revocations"):
-        tables = _trust_tables(result, time.time())
-    else:
-        tables = [_facts_table("", result if isinstance(result, dict) else {"result": result})]
-    for table in tables:
+    for table in tables_of_command(command, result):
         _print(table)
+
+
+def tables_of_command(command: str, result: object) -> list[Table]:
+    """Return what *command* returned as tables."""
+    listed: list[Any] = result if isinstance(result, list) else [result]
+    if command in ("ports", "intercept", "restore"):
+        return [_ports_table(listed)]
+    if command in ("rule", "unrule", "rules"):
+        return [_rules_table(listed)]
+    if command == "move":
+        return [_sessions_table(listed)]
+    if not isinstance(result, dict):
+        return [_facts_table("", {"result": result})]
+    if command == "explain":
+        return _explain_tables(result)
+    if command == "status":
+        return tables_of(result, time.time())
+    if command in ("trust", "revocations"):
+        return _trust_tables(result, time.time())
+    return [_facts_table("", result)]
 
 
 def tables_of(status: _Item, now: float) -> list[Table]:

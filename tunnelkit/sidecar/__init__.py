@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Unpack
 
 import trio
@@ -190,7 +190,15 @@ class Sidecar:
         Raises:
             ConfigurationError: there is no such port.
         """
-        return self._port(port).rules.explain(facts, time.time())
+        found = self._port(port)
+        choice = found.rules.explain(facts, time.time())
+        target, rule = choice.target, choice.rule
+        if rule is None or not isinstance(target, Developer):
+            return choice
+        if found.reachable(target.peer) is not None:
+            return choice
+        ending = "it goes to the workload" if rule.fail_open else "it is answered with 503"
+        return replace(choice, why=f"{choice.why}; {target.peer} is not connected: {ending}")
 
     def session_with(self, peer: str) -> Session | None:
         """Return the session with *peer* if there is one that has not ended."""

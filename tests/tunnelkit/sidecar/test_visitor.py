@@ -223,6 +223,19 @@ async def test_explanation_of_a_request(autojump_clock: MockClock) -> None:
     assert (found.target, found.near[0].rule.name) == (Local(), "ada")
 
 
+async def test_explanation_tells_of_a_developer_who_is_away(autojump_clock: MockClock) -> None:
+    away = Developer("zoe", "web")
+    zoe = rule("zoe", "header:x-user=zoe", target=away)
+    eve = rule("eve", "header:x-user=eve", target=away, fail_open=False)
+    async with shop(zoe, eve) as (stage, _):
+        whys = [
+            stage.sidecar.explain("web", facts(f"GET /\nx-user: {user}")).why
+            for user in ("zoe", "eve")
+        ]
+    assert whys[0].endswith("zoe is not connected: it goes to the workload")
+    assert whys[1].endswith("zoe is not connected: it is answered with 503")
+
+
 async def test_rule_in_the_way_of_another_is_refused(autojump_clock: MockClock) -> None:
     late = rule("late", "header:x-user^=a")
     async with shop(ADA) as (stage, _):
