@@ -69,11 +69,12 @@ class PipeEnd:
         self._is_over = False
 
     def join(self, other: End, first: bytes = b"") -> None:
-        """Begin to push into *other*: *first*, which was read before, then what the pipe gives."""
+        """Begin to push into *other*: *first*, then what nobody has taken yet, and what comes."""
         self.other = other
-        self._pending = first
-        self.pipe.start(self._ready)
         if first:
+            self._pending = first + bytes(self._pending)
+        self.pipe.start(self._ready)
+        if self._pending:
             self.resume()
         else:
             self._want(readable=True)

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from tunnelkit.wire.stream import Buffer
+
 from .client_hello import ClientHello, read_client_hello
 from .proxy_header import ProxyHeader, read_proxy_header
 
-__all__ = ["ClientHello", "Detected", "Kind", "ProxyHeader", "detect"]
+__all__ = ["ClientHello", "Detected", "Kind", "ProxyHeader", "begins_http2", "detect"]
 
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """With which a client begins HTTP/2 (RFC 9113 §3.4)."""
@@ -82,6 +84,12 @@ def detect(data: bytes) -> Detected | None:
     if isinstance(hello, ClientHello):
         return Detected(Kind.TLS, hello, proxy)
     return Detected(Kind.OTHER, proxy=proxy)
+
+
+def begins_http2(data: Buffer) -> bool:
+    """Return whether a server that speaks first sends the settings of HTTP/2 (RFC 9113 §3.4)."""
+    size = int.from_bytes(data[:3], "big")
+    return len(data) >= 9 and size % 6 == 0 and bytes(data[3:9]) == b"\4\0\0\0\0\0"
 
 
 def _kind_of(data: bytes) -> Kind | None:

@@ -48,6 +48,8 @@ _REQUEST: Final = re.compile(rb"(%s) ([\x21-\x7e]+) HTTP/(\d\.\d)" % _TOKEN)
 _STATUS: Final = re.compile(rb"HTTP/(\d\.\d) (\d{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _FIELD: Final = re.compile(rb"(%s):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n" % _TOKEN)
 _FIELDS: Final = re.compile(rb"(?:%s:[\t\x20-\x7e\x80-\xff]*\r\n)*" % _TOKEN)
+_TABBED: Final = re.compile(rb"(?im)^(?:transfer-encoding|content-length|host):[^\r]*\t")
+"""White space that some readers take for a part of the value, where that would be dangerous."""
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.vV]+\])(?::\d{0,5})?")
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
 _URL: Final = re.compile(rb"https?://[^/?#]", re.IGNORECASE)
@@ -165,6 +167,8 @@ def read_fields(lines: bytes) -> Fields:
     """
     if _FIELDS.fullmatch(lines) is None:
         raise _why_no_fields(lines)
+    if b"\t" in lines and _TABBED.search(lines):
+        raise HttpRefused(400, Rule.FIELD, "a tab in a field that says how the message is framed")
     found = tuple((name, value.rstrip(b" \t")) for name, value in _FIELD.findall(lines))
     if len(found) > MAX_FIELDS:
         raise HttpRefused(431, Rule.FIELD_COUNT, f"more than {MAX_FIELDS}")

@@ -29,6 +29,11 @@ class Outlet:
         """Whether something waits to be taken."""
         return bool(self._waiting)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much that is."""
+        return sum(map(len, self._waiting))
+
     def send(self, pieces: Iterable[Buffer]) -> None:
         """Send pieces in order; what the end does not take now is copied and kept."""
         for piece in pieces:

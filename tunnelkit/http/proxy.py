@@ -41,7 +41,7 @@ from .errors import HttpRefused, Rule
 from .head import MAX_HEAD_BYTES, RequestHead, read_request, read_response
 from .outlet import Outlet
 
-__all__ = ["Back", "HttpProxy", "Owner", "Route"]
+__all__ = ["Back", "HttpProxy", "Owner", "Reached", "Route"]
 
 HEAD_SECONDS: Final = 10.0
 """How long a head may take from its first byte to its last, seconds.  Stops: clients that send a
@@ -67,19 +67,32 @@ class Route:
     way, and is not answered with 502."""
 
 
+class Reached(End, Protocol):
+    """Who wants a connection to a server: the server's bytes are pushed into it."""
+
+    def attached(self, server: End) -> None:
+        """The server was connected to."""
+
+    def failed(self, status: int, why: str) -> None:
+        """The server could not be connected to; says what the client is answered."""
+
+
 class Owner(Protocol):
     """What a proxy asks of whoever has it."""
 
     def route(self, head: RequestHead) -> Route:
         """Decide where a request goes."""
 
-    def connect(self, route: Route, back: Back) -> None:
-        """Connect to a server: `Back.attached` or `Back.failed` follows, now or later."""
+    def connect(self, route: Route, back: Reached) -> None:
+        """Connect to a server: `attached` or `failed` follows, now or later."""
 
     def start_timer(self, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
         """Call *expired* after so many seconds, unless what is returned is called before."""
 
-    def proxy_over(self, proxy: HttpProxy) -> None:
+    def now(self) -> float:
+        """Return the seconds of a steady clock."""
+
+    def proxy_over(self) -> None:
         """Nothing is left to do for this client."""
 
 
@@ -333,8 +346,9 @@ class HttpProxy:
         if exchange is not None and exchange.back is back:
             self._fail(exchange, status, why)
 
-    def reroute(self, back: Back, route: Route) -> None:
+    def reroute(self, back: Reached, route: Route) -> None:
         """A server was not connected to, and has seen nothing: ask another one."""
+        assert isinstance(back, Back)  # as all that this proxy has asked for
         self.drop(back)
         exchange = self._exchange
         if exchange is None or exchange.back is not back:
@@ -417,7 +431,7 @@ class HttpProxy:
         self._backs.clear()
         client = self.client.end
         self.client.drop()
-        self.owner.proxy_over(self)
+        self.owner.proxy_over()
         return client
 
 

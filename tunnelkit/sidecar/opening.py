@@ -3,13 +3,14 @@
 The local target is connected to at once, and whichever side speaks first decides.  Where the client
 does, its first bytes tell (`tunnelkit.http.detect`).  Where the target does, as servers of MySQL,
 SMTP and SSH do, it is no HTTP, and its greeting goes to the client without having waited for
-anything.  Who says nothing keeps nobody waiting: there is no time after which something is decided.
+anything; but a server of HTTP/2 may send its settings first, and its client speaks at once as well.
+Who says nothing keeps nobody waiting: there is no time after which something is decided.
 """
 
 from __future__ import annotations
 
 from tunnelkit.carriers import Pipe
-from tunnelkit.http.detect import Detected, Kind, detect
+from tunnelkit.http.detect import Detected, Kind, begins_http2, detect
 from tunnelkit.splice import PipeEnd
 from tunnelkit.wire.stream import Buffer
 
@@ -57,7 +58,9 @@ class Opening:
             self._splicing.go_local(self._guest)
 
     def target_speaks(self, data: Buffer) -> int:
-        """The target spoke first: it is no HTTP."""
+        """The target spoke first: it is no HTTP, or the settings of a server of HTTP/2."""
+        if begins_http2(data):
+            return 0  # its client is about to speak as well, whatever it hears
         local = self._local
         self._go_whole("")
         is_joined = local is not None and local.other is self._guest.end
@@ -115,11 +118,14 @@ class Opening:
     # --- what becomes of it -------------------------------------------------------------------
 
     def _decide(self, found: Detected) -> None:
-        if found.kind is Kind.HTTP1 and found.proxy is None:
+        if found.kind in (Kind.HTTP1, Kind.HTTP2) and found.proxy is None:
             local, self._local = self._local, None
             if local is None:
                 self._leave_local()
-            HttpVisitor(self._guest.end, self._port, local).begin(self._guest.first)
+            visitor = HttpVisitor(
+                self._guest.end, self._port, local, is_http2=found.kind is Kind.HTTP2
+            )
+            visitor.begin(self._guest.first)
         else:
             self._go_whole(found.hello.server_name if found.hello is not None else "")
 

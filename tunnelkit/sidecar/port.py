@@ -1,7 +1,7 @@
 """One listener in front of one local target, with rules that may change while it runs.
 
 A client's connection goes one way as a whole (`splicing`), unless a rule looks at what it says:
-then its first bytes tell what it speaks (`opening`), and the requests of HTTP/1.x go their own ways
+then its first bytes tell what it speaks (`opening`), and the requests of HTTP go their own ways
 (`visitor`).
 """
 
@@ -35,12 +35,12 @@ class Speaks(Enum):
     """What the clients of a port speak."""
 
     AUTO = "auto"
-    """HTTP/1.x, TLS or anything else: where a rule looks at requests or at server names, the first
+    """HTTP, TLS or anything else: where a rule looks at requests or at server names, the first
     bytes tell.  Nobody waits: the target is connected to meanwhile, and may speak first."""
     TCP = "tcp"
     """Anything: connections go one way as a whole, and are not looked at."""
     HTTP = "http"
-    """HTTP/1.x: where a rule looks at requests, each goes its own way."""
+    """HTTP/1.x or HTTP/2: where a rule looks at requests, each goes its own way."""
 
 
 class SessionSource(Protocol):

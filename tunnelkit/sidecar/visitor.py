@@ -1,6 +1,6 @@
 """A client of a port whose requests are looked at: each goes where the rules say.
 
-`HttpProxy` reads the requests and keeps their order; this is who it asks.  A route is a target as
+`HttpProxy`, or `H2Proxy`, reads the requests; this is who it asks.  A route is a target as
 it is now: of a developer who cannot be reached there is none, and the request goes to the workload,
 or is answered with 503 where the rule fails closed.  A developer who does not take a request in
 time has not seen it, so it goes to the workload as well.
@@ -13,13 +13,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
 
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Pipe
 from tunnelkit.errors import ErrorCode
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.proxy import Back, HttpProxy, Route
+from tunnelkit.http.proxy import HttpProxy, Owner, Reached, Route
 from tunnelkit.pump import Pump
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
@@ -29,6 +31,9 @@ from tunnelkit.wire.stream import NULL_END, StreamCore
 from .reach import Attempt, Reach
 from .requests import RequestFacts, facts_of
 from .ruleset import Branch, Choice, Developer, Local, Rule, RuleSet
+
+if TYPE_CHECKING:
+    from tunnelkit.http.h2_proxy import H2Proxy
 
 __all__ = ["Decision", "HttpVisitor", "Surroundings"]
 
@@ -84,14 +89,22 @@ class HttpVisitor:
         end: the client.
         port: what it has in common with others.
         spare: a connection to the local target, for the first request that goes there.
+        is_http2: whether it speaks HTTP/2.
     """
 
-    def __init__(self, end: PipeEnd, port: Surroundings, spare: PipeEnd | None = None) -> None:
+    def __init__(
+        self,
+        end: PipeEnd,
+        port: Surroundings,
+        spare: PipeEnd | None = None,
+        *,
+        is_http2: bool = False,
+    ) -> None:
         self.description = end.pipe.description
-        self.proxy = HttpProxy(self)
+        self.proxy: HttpProxy | H2Proxy = _http2(self) if is_http2 else HttpProxy(self)
         self._port = port
         self._fails_open: dict[Developer, bool] = {}
-        self._attempts: dict[Back, Attempt] = {}
+        self._attempts: dict[Reached, Attempt] = {}
         self._end = end
         self._spare = spare
 
@@ -138,7 +151,7 @@ class HttpVisitor:
         decision = Decision(now, facts.method, facts.path[:200], trace, rule, target, route.why)
         self._port.decisions.append(decision)
 
-    def connect(self, route: Route, back: Back) -> None:
+    def connect(self, route: Route, back: Reached) -> None:
         key = route.key
         if isinstance(key, _Refused):
             back.failed(503, key.why)
@@ -155,17 +168,20 @@ class HttpVisitor:
             else:
                 self._connect(address, back)
 
+    def now(self) -> float:
+        return trio.current_time()
+
     def start_timer(self, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
         return self._port.pump.call_later(seconds, expired).cancel
 
-    def proxy_over(self, proxy: HttpProxy) -> None:
+    def proxy_over(self) -> None:
         for attempt in self._attempts.values():
             attempt.cancel()
         self._attempts.clear()
 
     # --- connections --------------------------------------------------------------------------
 
-    def _connect(self, address: Address, back: Back) -> None:
+    def _connect(self, address: Address, back: Reached) -> None:
         def connected(pipe: Pipe) -> None:
             self._attempts.pop(back, None)
             end = PipeEnd(pipe)
@@ -175,12 +191,12 @@ class HttpVisitor:
         failed = partial(self._not_connected, back)
         self._wait(back, self._port.reach.connect(address, connected, failed))
 
-    def _not_connected(self, back: Back, why: str) -> None:
+    def _not_connected(self, back: Reached, why: str) -> None:
         self._attempts.pop(back, None)
         self._port.count("target-failed")
         back.failed(504 if "no answer" in why else 502, f"the workload cannot be reached: {why}")
 
-    def _open(self, target: Developer, back: Back) -> None:
+    def _open(self, target: Developer, back: Reached) -> None:
         session = self._port.reachable(target.peer)
         if session is None:
             self._not_opened(target, back, "it is gone")
@@ -197,7 +213,7 @@ class HttpVisitor:
         attempt = self._port.reach.open(session, target.target, metadata, opened, failed)
         self._wait(back, attempt)
 
-    def _not_opened(self, target: Developer, back: Back, why: str) -> None:
+    def _not_opened(self, target: Developer, back: Reached, why: str) -> None:
         self._attempts.pop(back, None)
         if self._fails_open.get(target, True):
             self._port.count("fell-back")
@@ -205,9 +221,15 @@ class HttpVisitor:
         else:
             back.failed(503, f"{target.peer} does not take the request: {why}")
 
-    def _wait(self, back: Back, attempt: Attempt) -> None:
+    def _wait(self, back: Reached, attempt: Attempt) -> None:
         if not attempt.is_over:
             self._attempts[back] = attempt
+
+
+def _http2(owner: Owner) -> H2Proxy:
+    from tunnelkit.http.h2_proxy import H2Proxy  # most ports never see HTTP/2
+
+    return H2Proxy(owner)
 
 
 def _kind_of(key: object) -> str:

@@ -116,6 +116,8 @@ def test_response_with_an_odd_reason(line: bytes) -> None:
         (GET + b": b\r\n\r\n", 400, Rule.FIELD),
         (GET + b"A b\r\n\r\n", 400, Rule.FIELD),
         (GET + b"A\x00: b\r\n\r\n", 400, Rule.FIELD),
+        (GET + b"Transfer-Encoding: chunked\t\r\n\r\n", 400, Rule.FIELD),
+        (GET + b"content-length:\t5\r\n\r\n", 400, Rule.FIELD),
         (GET + b"A: \x00\r\n\r\n", 400, Rule.FIELD),
         (GET + b"A: \x7f\r\n\r\n", 400, Rule.FIELD),
         (GET + b"\xc4: b\r\n\r\n", 400, Rule.FIELD),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.proxy import Back, HttpProxy, Route
+from tunnelkit.http.proxy import HttpProxy, Reached, Route
 from tunnelkit.wire.stream import Buffer, End
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -74,7 +74,7 @@ class World:
     timers: list[Callable[[], None]] = field(default_factory=list)
     connects: int = 0
     is_slow: bool = False
-    late: list[tuple[Back, Side]] = field(default_factory=list)
+    late: list[tuple[Reached, Side]] = field(default_factory=list)
     over: int = 0
     refuse_with: int = 0
 
@@ -87,7 +87,7 @@ class World:
     def route(self, head: RequestHead) -> Route:
         return Route(head.target.split(b"/")[1])
 
-    def connect(self, route: Route, back: Back) -> None:
+    def connect(self, route: Route, back: Reached) -> None:
         self.connects += 1
         if self.refuse_with:
             back.failed(self.refuse_with, "nobody is there")
@@ -105,7 +105,10 @@ class World:
         self.timers.append(expired)
         return lambda: self.timers.remove(expired) if expired in self.timers else None
 
-    def proxy_over(self, proxy: HttpProxy) -> None:
+    def now(self) -> float:
+        return 0.0
+
+    def proxy_over(self) -> None:
         self.over += 1
 
     def ask(self, data: bytes) -> bytes:

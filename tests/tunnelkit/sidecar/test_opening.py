@@ -10,10 +10,10 @@ from tests.tunnelkit.faults.wires import Service, Wire, answer, echo, receive_al
 from tests.tunnelkit.http.test_detect import HELLO
 from tests.tunnelkit.sidecar.stage import Stage
 from tests.tunnelkit.sidecar.test_visitor import ADA, rule, shop
-from tunnelkit.http.detect import HTTP2_PREFACE
 from tunnelkit.sidecar import Intercept, Speaks
 
 AUTO = Speaks.AUTO
+SETTINGS = b"\0\0\6\4\0\0\0\0\0" + b"\0\3\0\0\0\x64"
 
 
 async def greet(service: Service, wire: Wire) -> None:
@@ -54,7 +54,7 @@ async def test_silent_client_is_connected_at_once(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize(
     "data",
-    [b"SSH-2.0-x\r\n", b"NICK ada\r\n", b"\x00\x00\x00\x08\x04\xd2\x16\x2f", HTTP2_PREFACE, HELLO],
+    [b"SSH-2.0-x\r\n", b"NICK ada\r\n", b"\x00\x00\x00\x08\x04\xd2\x16\x2f", HELLO],
 )
 async def test_what_is_no_http_1_goes_to_the_workload(
     data: bytes, autojump_clock: MockClock
@@ -64,10 +64,20 @@ async def test_what_is_no_http_1_goes_to_the_workload(
         assert await client.wire.receive_some() == b"local:" + data
 
 
-async def test_http_2_on_a_port_of_http_goes_to_the_workload(autojump_clock: MockClock) -> None:
-    async with shop(ADA, handler=echo) as (_, client):
-        await client.wire.send_all(HTTP2_PREFACE)
-        assert await client.wire.receive_some() == b"local:" + HTTP2_PREFACE
+async def settle(service: Service, wire: Wire) -> None:
+    """Speak first, as a server of HTTP/2 does, and then echo."""
+    await wire.send_all(SETTINGS)
+    await echo(service, wire)
+
+
+async def test_settings_that_were_kept_are_delivered(autojump_clock: MockClock) -> None:
+    async with shop(ADA, handler=settle, speaks=AUTO) as (_, client):
+        await trio.sleep(1)
+        await client.wire.send_all(b"\x00\x01\x02")
+        got = b""
+        while not got.endswith(b"local:\x00\x01\x02"):
+            got += await client.wire.receive_some()
+        assert got.startswith(SETTINGS)
 
 
 @pytest.mark.parametrize("first", [b"", b"G", b"GET"])

@@ -1,0 +1,230 @@
+"""A connection to a server, shared by the streams of one HTTP/2 client that go there (no I/O)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    InformationalResponseReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError
+
+from tunnelkit.errors import ErrorCode
+from tunnelkit.wire.stream import Buffer, End
+
+from .h2_gate import Flood, GoAway
+from .h2_lane import Exchange, Lane
+from .h2_side import Side
+
+if TYPE_CHECKING:
+    from .h2_proxy import H2Proxy
+
+__all__ = ["H2Back"]
+
+
+class H2Back:
+    """The connection to one server; its bytes are pushed into it."""
+
+    def __init__(self, proxy: H2Proxy) -> None:
+        self.side = Side(is_client=True)
+        self._proxy: H2Proxy | None = proxy
+        self._is_attached = False
+        self._is_leaving = False
+        self._waiting: deque[Exchange] = deque()
+        self._exchanges: dict[int, Exchange] = {}
+
+    # --- streams ------------------------------------------------------------------------------
+
+    def wait(self, exchange: Exchange) -> None:
+        """Send a request once the server takes one more stream."""
+        exchange.back = self
+        self._waiting.append(exchange)
+        self._begin_waiting()
+
+    def take_waiting(self) -> list[Exchange]:
+        """Return the requests that were not sent."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    def forget(self, exchange: Exchange) -> None:
+        """A stream has ended."""
+        self._exchanges.pop(exchange.back_id, None)
+        if exchange in self._waiting:
+            self._waiting.remove(exchange)
+        self._begin_waiting()
+        self._end_if_left()
+
+    def _begin_waiting(self) -> None:
+        machine = self.side.machine
+        while self._waiting and self._is_attached and not (self._is_leaving or self.side.is_over):
+            if machine.open_outbound_streams >= machine.remote_settings.max_concurrent_streams:
+                return
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, exchange: Exchange) -> None:
+        assert self._proxy is not None  # nobody begins once it is closed
+        machine, up = self.side.machine, exchange.up
+        exchange.back_id = machine.get_next_available_stream_id()
+        self._exchanges[exchange.back_id] = exchange
+        up.is_over = up.is_empty
+        machine.send_headers(exchange.back_id, exchange.headers, end_stream=up.is_over)
+        exchange.down = Lane(self.side, exchange.back_id)
+        exchange.down.join(self._proxy.side, exchange.client_id)
+        up.join(self.side, exchange.back_id)
+        up.pass_on()
+
+    def flush(self) -> None:
+        """Send all that was brought about, once there is somebody to send it to."""
+        if self._is_attached:
+            self.side.flush()
+
+    # --- the connection -----------------------------------------------------------------------
+
+    def attached(self, server: End) -> None:
+        """The server was connected to."""
+        if self._proxy is None:
+            server.reset(ErrorCode.CANCELLED, "the client is gone")
+            return
+        self.side.outlet.end = server
+        self._is_attached = True
+        self._begin_waiting()
+        self.side.flush()
+
+    def failed(self, status: int, why: str) -> None:
+        """The server could not be connected to."""
+        proxy = self._proxy
+        if proxy is not None:
+            proxy.gone(self)
+            for exchange in self.take_waiting():
+                proxy.answer(exchange, status, why)
+            proxy.flush()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._proxy = None
+        self.side.flush()
+        self.side.is_over = True
+        server = self.side.outlet.end
+        self.side.outlet.drop()
+        server.finish()
+        server.stop(ErrorCode.NOT_READING, "")
+
+    def _end_if_left(self) -> None:
+        proxy = self._proxy
+        if self._is_leaving and not self._exchanges and not self._waiting and proxy is not None:
+            proxy.gone(self)
+            self.close()
+
+    # --- from the server ----------------------------------------------------------------------
+
+    def offer(self, data: Buffer) -> int:
+        proxy = self._proxy
+        if proxy is None:
+            return len(data)
+        if self.side.is_stuck:
+            return 0
+        try:
+            events, goaways = self.side.receive(data, proxy.owner.now())
+            for event in events:
+                self._handle(proxy, event)
+        except (ProtocolError, Flood) as error:
+            self.side.flush()
+            self._lost(f"the server breaks HTTP/2 ({type(error).__name__})")
+            return len(data)
+        for goaway in goaways:
+            self._leave(proxy, goaway)
+        proxy.flush()
+        return len(data)
+
+    def _handle(self, proxy: H2Proxy, event: Event) -> None:
+        if isinstance(event, (WindowUpdated, RemoteSettingsChanged)):
+            self._pass_up(proxy, getattr(event, "stream_id", 0))
+            return
+        exchange = self._exchanges.get(getattr(event, "stream_id", None) or 0)
+        if exchange is None or exchange.down is None:
+            if isinstance(event, DataReceived):
+                self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
+            return
+        down = exchange.down
+        if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
+            is_final = isinstance(event, ResponseReceived)
+            down.is_over = isinstance(event, ResponseReceived) and event.stream_ended is not None
+            proxy.begun(exchange, event.headers or [], is_final=is_final, ends=down.is_over)
+        elif isinstance(event, DataReceived):
+            down.take(event)
+        elif isinstance(event, TrailersReceived):
+            down.trailers = event.headers
+        elif isinstance(event, StreamEnded):
+            down.end()
+        elif isinstance(event, StreamReset):
+            self._reset(proxy, exchange, int(event.error_code or 0))
+        proxy.forget_if_done(exchange)
+
+    def _reset(self, proxy: H2Proxy, exchange: Exchange, code: int) -> None:
+        """The server resets a stream: behind a whole answer if there is one (RFC 9113 §8.1)."""
+        if exchange.down is not None and exchange.down.has_ended and not exchange.down.is_over:
+            exchange.up.drop()
+            exchange.late_code = code
+        else:
+            proxy.refuse(exchange, code)
+
+    def _pass_up(self, proxy: H2Proxy, stream_id: int | None) -> None:
+        self._begin_waiting()
+        exchange = self._exchanges.get(stream_id or 0)
+        for one in [exchange] if exchange is not None else list(self._exchanges.values()):
+            one.up.pass_on()
+            proxy.forget_if_done(one)
+
+    def _leave(self, proxy: H2Proxy, goaway: GoAway) -> None:
+        """The server goes away: what it has not seen may be sent again."""
+        self._is_leaving = True
+        proxy.leaving(self)
+        for back_id, exchange in list(self._exchanges.items()):
+            if back_id > goaway.last_stream_id:
+                proxy.refuse(exchange, ErrorCodes.REFUSED_STREAM)
+        for exchange in self.take_waiting():
+            proxy.refuse(exchange, ErrorCodes.REFUSED_STREAM)
+        self._end_if_left()
+
+    def finish(self) -> None:
+        self._lost("the server ended the connection")
+
+    def abort(self, code: int, text: str) -> None:
+        self._lost(text)
+
+    def stop(self, code: int, text: str) -> None:
+        """The server takes no more; its end follows."""
+
+    def reset(self, code: int, text: str) -> None:
+        self._lost(text)
+
+    def resume(self) -> None:
+        """The server can take bytes again."""
+        proxy = self._proxy
+        if proxy is not None and self.side.outlet.flush():
+            self._pass_up(proxy, None)
+            proxy.flush()
+            self.side.outlet.end.resume()
+
+    def _lost(self, why: str) -> None:
+        proxy = self._proxy
+        if proxy is None:
+            return
+        proxy.gone(self)
+        exchanges = [*self._exchanges.values(), *self.take_waiting()]
+        self._exchanges.clear()
+        self.close()
+        for exchange in exchanges:
+            proxy.answer(exchange, 502, f"the connection to the server broke: {why}")
+        proxy.flush()
