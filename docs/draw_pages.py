@@ -143,6 +143,7 @@ MODULES = (
     "tunnelkit.outgoing",
     "tunnelkit.events",
     "tunnelkit.admin",
+    "tunnelkit.monitoring",
     "tunnelkit.programs",
     "tunnelkit.rpc",
     "tunnelkit.testing",

@@ -68,7 +68,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
         ) as devbox:
             log_events(devbox.endpoint, running.displaced)
             credentials.keep(devbox.endpoint)
-            async with running.admin(devbox_methods(devbox)):
+
+            def why_idle() -> str:
+                return "" if devbox.endpoint.links else "there is no link to a broker"
+
+            async with running.admin(devbox_methods(devbox), why_idle=why_idle):
                 running.ready(
                     links=[door.address for door in devbox.endpoint.listeners],
                     listeners=devbox.outgoing.listeners,

@@ -32,7 +32,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"endpoint"},
         {"keeping"},
         {"outgoing"},
-        {"rpc", "http", "capture"},
+        {"rpc", "http", "capture", "monitoring"},
         {"contracts", "admin", "programs", "status"},
         {"broker", "gateway", "sidecar", "devbox", "connect"},
         {"cli"},

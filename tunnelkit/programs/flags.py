@@ -82,6 +82,14 @@ def host_port(text: str, what: str) -> Address:
     return found
 
 
+def monitor_address(text: str, what: str) -> Address:
+    """Read ``HOST:PORT`` of a listener that is spoken to by HTTP."""
+    found = host_port(text, what)
+    if found.scheme != "tcp":
+        raise ConfigurationError(f"{what} {text!r}: only TCP is listened on; write HOST:PORT")
+    return found
+
+
 def network(text: str, what: str) -> str:
     """Read a network such as ``10.0.0.0/8``."""
     try:
@@ -275,6 +283,13 @@ class Flags:
             "--admin",
             metavar="PATH",
             help="unix socket for `python -m tunnelkit.admin PATH status`",
+        )
+        self.add(
+            "--monitor",
+            monitor_address,
+            metavar="HOST:PORT",
+            help="answer /healthz, /readyz and /metrics (Prometheus) by HTTP here; on 127.0.0.1, "
+            "/explain of a sidecar as well",
         )
         self.add(
             "--drain-seconds",

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import IntEnum
+from functools import partial
 
 import attrs
 import trio
@@ -61,6 +62,9 @@ class Running:
         self.drain_seconds: float = options.drain_seconds
         self.exit = Exit.OK
         self._admin: str | None = options.admin
+        self._monitor: Address | None = getattr(options, "monitor", None)
+        self._is_ready = False
+        self._monitored_at: Address | None = None
         self._scope = scope
         self._stopping = trio.Event()
         self._why = ""
@@ -106,6 +110,7 @@ class Running:
         self, *, links: Iterable[Address] = (), listeners: Mapping[str, Address] | None = None
     ) -> None:
         """Print the ready line."""
+        self._is_ready = True
         _calm_collector()
         message = {
             "event": "ready",
@@ -114,6 +119,7 @@ class Running:
             "links": [str(address) for address in links],
             "listeners": {name: place_of(door) for name, door in (listeners or {}).items()},
             "admin": self._admin,
+            "monitor": self._monitored_at.host_port if self._monitored_at is not None else None,
         }
         try:
             print(json.dumps(message), flush=True)
@@ -122,27 +128,53 @@ class Running:
         _warn_of_open_doors(links)
 
     @asynccontextmanager
-    async def admin(self, methods: Mapping[str, Method]) -> AsyncGenerator[None]:
-        """Serve the admin socket while the block runs, if one was asked for.
+    async def admin(
+        self, methods: Mapping[str, Method], *, why_idle: Callable[[], str] = lambda: ""
+    ) -> AsyncGenerator[None]:
+        """Serve the admin socket, and be monitored, while the block runs, where it was asked for.
+
+        Args:
+            why_idle: returns what the program lacks to do its work; "": nothing.
 
         Raises:
-            ConfigurationError: the path cannot be used.
+            ConfigurationError: the path, or the address, cannot be used.
         """
-        if self._admin is None:
-            yield
-            return
-        every = {"drain": self._drain_by_admin, **methods}
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_admin, self._admin, every)
+            if self._admin is not None:
+                every = {"drain": self._drain_by_admin, **methods}
+                await nursery.start(serve_admin, self._admin, every)
+            if self._monitor is not None:
+                serve = partial(_serve_monitor, self._monitor, methods)
+                self._monitored_at = await nursery.start(
+                    serve, lambda: self._why_not_ready() or why_idle()
+                )
             try:
                 yield
             finally:
                 nursery.cancel_scope.cancel()
 
+    def _why_not_ready(self) -> str:
+        if self._stopping.is_set():
+            return f"{self.program} is draining"
+        return "" if self._is_ready else f"{self.program} is starting"
+
     async def _drain_by_admin(self) -> dict[str, object]:
         if not self._stopping.is_set():
             self.stop("asked to drain by the admin socket")
         return {"draining": True, "drain_seconds": self.drain_seconds}
+
+
+async def _serve_monitor(
+    address: Address,
+    methods: Mapping[str, Method],
+    why_not_ready: Callable[[], str],
+    task_status: trio.TaskStatus[Address],
+) -> None:
+    # Loaded where it is asked for: most programs run without it.
+    from tunnelkit.monitoring import Monitor, serve_monitor
+
+    monitor = Monitor(methods["status"], why_not_ready, methods.get("explain"))
+    await serve_monitor(address, monitor, task_status=task_status)
 
 
 def _calm_collector() -> None:
