@@ -79,7 +79,8 @@ def make_flags() -> Flags:
         metavar="NAME=LISTEN,TARGET[,SPEAKS]",
         repeat=True,
         help="listen on HOST:PORT in front of the local target HOST:PORT; SPEAKS says what "
-        "rules may look at: auto (as the first bytes tell, the default), http, or tcp: nothing",
+        "rules may look at: auto (as the first bytes tell, the default), http, h2c, grpc, tls (the "
+        "server name), or tcp: nothing",
     )
     flags.add(
         "--intercept",

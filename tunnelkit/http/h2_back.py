@@ -22,6 +22,7 @@ from h2.exceptions import ProtocolError
 from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import Buffer, End
 
+from .h2_fields import is_answer, is_trailers
 from .h2_gate import Flood, GoAway
 from .h2_lane import Exchange, Lane
 from .h2_side import Side
@@ -66,9 +67,9 @@ class H2Back:
         self._end_if_left()
 
     def _begin_waiting(self) -> None:
-        machine = self.side.machine
+        most = self.side.machine.remote_settings.max_concurrent_streams
         while self._waiting and self._is_attached and not (self._is_leaving or self.side.is_over):
-            if machine.open_outbound_streams >= machine.remote_settings.max_concurrent_streams:
+            if len(self._exchanges) >= most:
                 return
             self._begin(self._waiting.popleft())
 
@@ -157,6 +158,10 @@ class H2Back:
                 self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
             return
         down = exchange.down
+        if not _is_right(event):
+            self.side.reset(exchange.back_id, ErrorCodes.PROTOCOL_ERROR)
+            proxy.answer(exchange, 502, "the server's answer breaks HTTP/2")
+            return
         if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
             is_final = isinstance(event, ResponseReceived)
             down.is_over = isinstance(event, ResponseReceived) and event.stream_ended is not None
@@ -228,3 +233,10 @@ class H2Back:
         for exchange in exchanges:
             proxy.answer(exchange, 502, f"the connection to the server broke: {why}")
         proxy.flush()
+
+
+def _is_right(event: Event) -> bool:
+    """Return whether the fields that have come, if any have, can be passed on."""
+    if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
+        return is_answer(event.headers or [])
+    return not isinstance(event, TrailersReceived) or is_trailers(event.headers or [])

@@ -52,7 +52,7 @@ class Lane:
     @property
     def is_empty(self) -> bool:
         """Whether it has ended, and nothing waits."""
-        return self.has_ended and not self._waiting and self.trailers is None
+        return self.has_ended and not self._waiting and not self.trailers
 
     def join(self, target: Side, to_id: int) -> None:
         """Pass bytes on to a stream."""
@@ -88,13 +88,12 @@ class Lane:
             if rest:
                 self._waiting.appendleft((rest, size))
             self.is_over = self.is_empty
-            target.machine.send_data(self.to_id, part, end_stream=self.is_over)
-            target.flush()
+            target.send_data(self.to_id, part, ends=self.is_over)
             if not rest:
                 self.source.acknowledge(self.from_id, size)
         if self.has_ended and not self.is_over:
             self.is_over = True
-            if self.trailers is not None:
+            if self.trailers:
                 target.machine.send_headers(self.to_id, self.trailers, end_stream=True)
             else:
                 target.machine.end_stream(self.to_id)

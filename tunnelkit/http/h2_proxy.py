@@ -17,8 +17,7 @@ fields in their order, data, trailers, and how it ends.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
@@ -39,18 +38,15 @@ from h2.exceptions import ProtocolError
 from tunnelkit.wire.stream import NULL_END, Buffer, End
 
 from .h2_back import H2Back
+from .h2_fields import head_of, is_trailers
 from .h2_gate import Flood
 from .h2_lane import Exchange
 from .h2_side import Headers, Side
-from .head import MAX_FIELDS, MAX_TARGET_BYTES, Fields, RequestHead, values_of
+from .head import MAX_FIELDS, MAX_TARGET_BYTES, RequestHead, values_of
 from .proxy import Owner, Reached, Route
 
 __all__ = ["H2Proxy"]
 
-_HTTP2: Final = b"2"
-_METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET: Final = re.compile(rb"[\x21-\x7e]+")
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _GRPC: Final = b"application/grpc"
 _UNAVAILABLE: Final = b"14"
 
@@ -107,7 +103,11 @@ class H2Proxy:
             exchange.up.take(event)
             self.forget_if_done(exchange)
         elif isinstance(event, TrailersReceived):
-            exchange.up.trailers = event.headers
+            if is_trailers(event.headers or []):
+                exchange.up.trailers = event.headers
+            else:
+                self.side.reset(exchange.client_id, ErrorCodes.PROTOCOL_ERROR)
+                self._given_up(exchange, ErrorCodes.CANCEL)
         elif isinstance(event, StreamEnded):
             exchange.up.end()
             self.forget_if_done(exchange)
@@ -116,7 +116,7 @@ class H2Proxy:
 
     def _begin(self, event: RequestReceived) -> None:
         stream_id, headers = event.stream_id or 0, event.headers or []
-        head = _head_of(headers)
+        head = head_of(headers)
         if head is None:
             self.side.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return
@@ -273,21 +273,6 @@ class H2Proxy:
         self.side.outlet.drop()
         self.owner.proxy_over()
         return client
-
-
-def _head_of(headers: Iterable[tuple[bytes, bytes]]) -> RequestHead | None:
-    """Return a request as rules see it; None: it is none."""
-    pseudo = {name: value for name, value in headers if name.startswith(b":")}
-    fields: Fields = tuple(field for field in headers if not field[0].startswith(b":"))
-    method, authority = pseudo.get(b":method", b""), pseudo.get(b":authority")
-    target = pseudo.get(b":path", authority or b"")
-    if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
-        return None
-    if not all(_METHOD.fullmatch(name) and _VALUE.fullmatch(value) for name, value in fields):
-        return None
-    if authority is not None and not any(values_of(fields, b"host")):
-        fields = ((b"host", authority), *fields)
-    return RequestHead(method, target, _HTTP2, fields)
 
 
 def _answer_of(head: RequestHead, status: int, text: str) -> tuple[Headers, bytes]:

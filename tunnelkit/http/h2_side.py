@@ -22,6 +22,9 @@ __all__ = ["Headers", "Side"]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Fields in their order; `h2` marks those that are never to be kept in tables."""
 
+MAX_UNFLUSHED_BYTES: Final = 64 * 1024
+"""What is collected before it is sent, bytes: a request's parts go in one system call."""
+
 MAX_WAITING_BYTES: Final = 256 * 1024
 """What may wait for a peer that reads slowly before nothing more is read from it, bytes.  Stops:
 questions (PING, SETTINGS) whose sender does not read the answers."""
@@ -50,11 +53,13 @@ class Side:
     def __init__(self, *, is_client: bool) -> None:
         self.outlet = Outlet()
         self.is_over = False
+        self._unflushed_bytes = 0
         self.machine = H2Connection(
             H2Configuration(
                 client_side=is_client,
                 header_encoding=None,
                 normalize_outbound_headers=False,
+                validate_inbound_headers=False,  # `h2_fields` does
                 validate_outbound_headers=False,
             )
         )
@@ -85,14 +90,22 @@ class Side:
         passed, goaways = self._gate.take(bytes(data), now)
         return self.machine.receive_data(passed), goaways
 
+    def send_data(self, stream_id: int, data: bytes, *, ends: bool) -> None:
+        """Send bytes of a stream, for which there is room; they go with the next flush."""
+        self.machine.send_data(stream_id, data, end_stream=ends)
+        self._unflushed_bytes += len(data)
+
     def flush(self) -> None:
         """Send what the machine wants to be sent."""
+        self._unflushed_bytes = 0
         data = self.machine.data_to_send()
         if data and not self.is_over:
             self.outlet.send([data])
 
     def room(self, stream_id: int) -> int:
-        """Return how many bytes of a stream can be sent now."""
+        """Return how many bytes of a stream can be sent now; flushes what has come together."""
+        if self._unflushed_bytes > MAX_UNFLUSHED_BYTES:
+            self.flush()
         if self.is_over or self.outlet.is_full:
             return 0
         window: int = self.machine.local_flow_control_window(stream_id)

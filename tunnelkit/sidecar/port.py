@@ -41,6 +41,12 @@ class Speaks(Enum):
     """Anything: connections go one way as a whole, and are not looked at."""
     HTTP = "http"
     """HTTP/1.x or HTTP/2: where a rule looks at requests, each goes its own way."""
+    H2C = "h2c"
+    """As `HTTP`."""
+    GRPC = "grpc"
+    """As `HTTP`."""
+    TLS = "tls"
+    """TLS, whose clients speak first: rules can look at the server name alone."""
 
 
 class SessionSource(Protocol):
@@ -112,6 +118,12 @@ class Port:
         Raises:
             ConfigurationError: it does; with the way out.
         """
+        needs_http = any(condition.subject != "sni" for condition in rule.conditions)
+        if self.speaks is Speaks.TLS and needs_http:
+            raise ConfigurationError(
+                f"port {self.name!r} is TLS, of which only server names are seen, and rule "
+                f"{rule.name!r} needs {rule}: let it look at sni=NAME"
+            )
         if rule.conditions and self.speaks is Speaks.TCP:
             raise ConfigurationError(
                 f"port {self.name!r} is not looked at, and rule {rule.name!r} needs {rule}: "
@@ -128,10 +140,18 @@ class Port:
         self._guests[guest.end] = guest
         if self.speaks is Speaks.AUTO and rules.needs_look:
             Opening(guest, self, self._splicing, is_open=True)
-        elif self.speaks is Speaks.HTTP and rules.needs_http:
+        elif self._looks_at_clients(rules):
             Opening(guest, self, self._splicing, is_open=False)
         else:
             self._splicing.go(guest)
+
+    def _looks_at_clients(self, rules: RuleSet) -> bool:
+        """Whether a client, who is known to speak first, is waited for."""
+        return rules.needs_look if self.speaks is Speaks.TLS else self._is_http and rules.needs_http
+
+    @property
+    def _is_http(self) -> bool:
+        return self.speaks in (Speaks.HTTP, Speaks.H2C, Speaks.GRPC)
 
     def _over(self, end: PipeEnd) -> None:
         guest = self._guests.pop(end, None)

@@ -86,6 +86,12 @@ def test_trailers_go_both_ways(world: World2) -> None:
     assert world.client.seen(TrailersReceived).headers == [("grpc-status", "0")]
 
 
+def test_trailers_without_a_field_are_an_end(world: World2) -> None:
+    world.client.ask(fields("/a", "POST"), ends=False)
+    world.client.side.push(frame(1, stream_id=1, flags=5))
+    assert world.servers[b"a"].read_body(1) == (b"", True)
+
+
 def test_interim_answers_go_through(world: World2) -> None:
     world.client.ask(fields("/a"))
     server = world.servers[b"a"]
@@ -413,6 +419,29 @@ def test_texts_that_would_be_something_else_in_http_1_are_refused(
     assert world.connects == 0
     ended = [type(event) for event in world.client.read()]
     assert ended in ([StreamReset], [ConnectionTerminated])
+
+
+def test_answer_that_breaks_a_rule_is_a_bad_gateway(world: World2) -> None:
+    world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    server.machine.config.validate_outbound_headers = False
+    server.machine.config.normalize_outbound_headers = False
+    server.machine.send_headers(1, [(":status", "200"), ("connection", "close")])
+    server.push()
+    assert world.client.seen(ResponseReceived).headers[0] == (":status", "502")
+    assert server.seen(StreamReset).error_code == ErrorCodes.PROTOCOL_ERROR
+
+
+def test_trailers_that_break_a_rule_end_their_stream_alone(world: World2) -> None:
+    asked = world.client.ask(fields("/a", "POST"), ends=False)
+    world.servers[b"a"].read()
+    world.client.machine.config.validate_outbound_headers = False
+    world.client.machine.send_headers(asked, [("x", "a\r\nb: c")], end_stream=True)
+    world.client.push()
+    assert world.servers[b"a"].seen(StreamReset).error_code == ErrorCodes.CANCEL
+    assert world.client.seen(StreamReset).error_code == ErrorCodes.PROTOCOL_ERROR
+    assert world.over == 0
 
 
 def test_too_many_fields_are_refused(world: World2) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -80,8 +81,9 @@ async def test_streams_go_different_ways(autojump_clock: MockClock) -> None:
         assert (stage.copy.connections, stage.port.counts["peer"]) == (1, 2)
 
 
-async def test_port_that_is_declared(autojump_clock: MockClock) -> None:
-    async with shop(ADA, handler=web2) as (stage, _):
+@pytest.mark.parametrize("speaks", [Speaks.HTTP, Speaks.H2C, Speaks.GRPC])
+async def test_port_that_is_declared(speaks: Speaks, autojump_clock: MockClock) -> None:
+    async with shop(ADA, handler=web2, speaks=speaks) as (stage, _):
         client = Client2(await stage.dial())
         assert await client.ask(b"x", x_user="ada") == ["200 copy 1"]
 

@@ -10,6 +10,7 @@ from tests.tunnelkit.faults.wires import Service, Wire, answer, echo, receive_al
 from tests.tunnelkit.http.test_detect import HELLO
 from tests.tunnelkit.sidecar.stage import Stage
 from tests.tunnelkit.sidecar.test_visitor import ADA, rule, shop
+from tunnelkit.errors import ConfigurationError
 from tunnelkit.sidecar import Intercept, Speaks
 
 AUTO = Speaks.AUTO
@@ -122,6 +123,16 @@ async def test_rule_about_the_server_name_takes_tls(autojump_clock: MockClock) -
         await trio.sleep(1)
         await client.wire.send_all(HELLO[50:])
         assert await client.wire.receive_some() == b"copy:" + HELLO
+
+
+async def test_port_that_is_declared_to_be_tls(autojump_clock: MockClock) -> None:
+    name = rule("name", "sni=shop.example.com")
+    async with shop(name, handler=echo, speaks=Speaks.TLS) as (stage, client):
+        await client.wire.send_all(HELLO)
+        assert await client.wire.receive_some() == b"copy:" + HELLO
+        assert stage.local.connections == 0
+        with pytest.raises(ConfigurationError, match="only server names are seen"):
+            await stage.sidecar.add_rule("web", ADA)
 
 
 async def test_rule_about_another_server_name_does_not(autojump_clock: MockClock) -> None:
