@@ -10,8 +10,9 @@ In the scenario `spine` our program has three routes (a direct link, through a b
 off) and one over wss; each peer has one, because a peer has no notion of a broker.  A peer's route
 under one load is therefore measured once a round and used by every case with that load: `rps_32`,
 `broker_rps_32` and `pass_rps_32` compare with the same figures of HAProxy, taken within seconds
-of ours.  In the scenarios `carriers` and `sessions` the subjects are ours alone, each with its
-route, and the first of them is what the others are compared with.
+of ours.  In the scenario `http` our sidecar stands alone, with a rule and without.  In the
+scenarios `carriers` and `sessions` the subjects are ours alone, each with its route, and the first
+of them is what the others are compared with.
 
 A run has an hour at most.  So every peer meets the loads that have targets for all of them, and
 only the rivals that a user would weigh against us meet every other axis; loads that are not the
@@ -33,6 +34,7 @@ __all__ = [
     "BESIDE_CASES",
     "CARRIERS",
     "CARRIER_CASES",
+    "HTTP_CASES",
     "HTTP_ONLY",
     "LINK",
     "LOADS",
@@ -40,6 +42,7 @@ __all__ = [
     "OURS",
     "PEERS",
     "RIVALS",
+    "RULES",
     "SESSION_CASES",
     "SESSION_COUNTS",
     "SPINE_CASES",
@@ -59,6 +62,8 @@ __all__ = [
 OURS: Final = "ours"
 LINK: Final = "link"
 """Our two processes, where they are what our three are compared with."""
+RULES: Final = "rules"
+"""Our sidecar where a rule looks at every request, and takes none."""
 OURS_BROKER: Final = "ours_broker"
 """Our three processes, where they stand beside our two as a subject of their own."""
 PEERS: Final = ("direct", "haproxy", "yamux")
@@ -265,6 +270,18 @@ CARRIER_CASES: Final = (
 BESIDE_CASES: Final = tuple(_beside(load.name) for load in LOADS.values() if load.is_beside)
 
 SESSION_CASES: Final = tuple(_alike(load, SESSION_COUNTS) for load in ("rps_128", "bulk_16"))
+
+
+HTTP_CASES: Final = tuple(
+    Case(
+        load,
+        load,
+        {name: name for name in (RULES, "pass", "haproxy_http", "direct")},
+        ((RULES, "haproxy_http"), (RULES, "pass"), ("pass", "haproxy_http")),
+        is_main=load == "rps_32",
+    )
+    for load in ("rps_32", "rps_128")
+)
 
 
 def known_subjects(cases: Collection[Case]) -> list[str]:

@@ -51,6 +51,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "yamux": Need(("go", "yamux")),
     "smux": Need(("go", "smux")),
     "haproxy_256k": Need(("haproxy",)),
+    "haproxy_http": Need(("haproxy",)),
     "nginx_stream": Need(("nginx",)),
     "openssh_l": Need(("openssh",)),
     "openssh_r": Need(("openssh",)),

@@ -5,6 +5,7 @@ Routes, each with the default limits, acknowledgements and replay:
 - `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
 - `broker`: the same two, each linked to broker;
 - `pass`: sidecar_proxy with the intercept off, splicing to its local target;
+- `rules`: the same, with a rule that looks at the headers of every request, and takes none;
 - the name of a carrier: like `link`, over that carrier; `link` itself is over TCP;
 - a crowd: the broker between two processes of `crowd.py`, each with many endpoints.
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.cases import BASE_CARRIER, CARRIERS
+from benchmarks.cases import BASE_CARRIER, CARRIERS, RULES
 from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.load import Address, wait_body
 from benchmarks.peers import BODY, HOST, Route, route_of
@@ -116,9 +117,12 @@ async def make_credentials(folder: Path) -> Credentials:
 
 
 async def _auth(arguments: Sequence[str]) -> None:
+    await _run_module("tunnelkit.auth", arguments)
+
+
+async def _run_module(module: str, arguments: Sequence[str]) -> None:
     path = f"PYTHONPATH={ROOT}"
-    command = ["env", path, sys.executable, "-m", "tunnelkit.auth", *arguments]
-    await run_tool(command, timeout_seconds=30)
+    await run_tool(["env", path, sys.executable, "-m", module, *arguments], timeout_seconds=30)
 
 
 async def start_route(
@@ -132,6 +136,8 @@ async def start_route(
     Cancellation: keeps. What was started belongs to the fleet.
     """
     broker = await _start_broker(fleet, route, credentials) if route == "broker" else None
+    if route == RULES:
+        return await _start_with_rules(fleet, credentials, target)
     link = await _start_devbox(fleet, route, credentials, target, broker)
     sidecar = await _start_sidecar(fleet, route, credentials, target, decoy, broker or link)
     made = _doors_of(sidecar)
@@ -139,6 +145,21 @@ async def start_route(
         await wait_body(made.web, BODY)
     except BenchmarkError as error:
         raise BenchmarkError(f"{sidecar.name}: {error} ({sidecar.last_words()})") from error
+    return made
+
+
+async def _start_with_rules(fleet: Fleet, credentials: Credentials, target: Route) -> Route:
+    """Start a sidecar that reads requests, and give it a rule as a user does."""
+    admin = credentials.folder / "rules" / "admin.sock"
+    flags = [*credentials.flags(SIDECAR), "--admin", str(admin)]
+    for name, address in target.doors.items():
+        flags += ["--port", f"{name}={HOST}:0,{address}"]
+    sidecar = await start_program(fleet, "sidecar_proxy", "sidecar-rules", flags)
+    for name in target.doors:
+        rule = ["rule", name, "developer", "local", "--when", "header:x-user=nobody"]
+        await _run_module("tunnelkit.admin", [str(admin), *rule])
+    made = _doors_of(sidecar)
+    await wait_body(made.web, BODY)
     return made
 
 

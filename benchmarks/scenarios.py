@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.cases import (
     BESIDE_CASES,
     CARRIER_CASES,
+    HTTP_CASES,
     MORE_PEERS,
     SESSION_CASES,
     SPINE_CASES,
@@ -15,7 +16,7 @@ from benchmarks.cases import (
     known_subjects,
 )
 from benchmarks.stats import Target
-from benchmarks.targets import BESIDE_TARGETS, CARRIER_TARGETS, SPINE_TARGETS
+from benchmarks.targets import BESIDE_TARGETS, CARRIER_TARGETS, HTTP_TARGETS, SPINE_TARGETS
 
 __all__ = ["SCENARIOS", "Scenario"]
 
@@ -77,5 +78,12 @@ SCENARIOS = (
         "what a broker forwards with 10 and 100 sessions through it, beside one session",
         SESSION_CASES,
         (),
+    ),
+    Scenario(
+        "http",
+        "a sidecar whose rule looks at every request, beside HAProxy with the same rule",
+        HTTP_CASES,
+        HTTP_TARGETS,
+        ceiling="direct",
     ),
 )

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from benchmarks.cases import BASE_CARRIER, BESIDE_CASES, LINK, OURS
+from benchmarks.cases import BASE_CARRIER, BESIDE_CASES, LINK, OURS, RULES
 from benchmarks.stats import Target
 
-__all__ = ["AHEAD_OF", "BESIDE_TARGETS", "CARRIER_TARGETS", "SPINE_TARGETS"]
+__all__ = ["AHEAD_OF", "BESIDE_TARGETS", "CARRIER_TARGETS", "HTTP_TARGETS", "SPINE_TARGETS"]
 
 MULTIPLEXERS: Final = ("yamux", "smux")
 
@@ -60,6 +60,10 @@ CARRIER_TARGETS: Final = (
     Target("bulk", BASE_CARRIER, 0.65, "ws"),
     Target("bulk_back", BASE_CARRIER, 0.5, "tls"),
     Target("bulk_back", BASE_CARRIER, 0.65, "ws"),
+)
+
+HTTP_TARGETS: Final = tuple(
+    Target(case, "haproxy_http", 0.25, RULES) for case in ("rps_32", "rps_128")
 )
 
 # The figure of these cases is the 99th percentile of the echo.

@@ -197,7 +197,15 @@ def _beside(record: Record) -> str:
 
 def _sessions(record: Record) -> str:
     figures = figures_of(record.results("sessions"))
-    base = next((path[1] for path in figures), "")
+    return _with_costs(figures, next((path[1] for path in figures), ""))
+
+
+def _http(record: Record) -> str:
+    return _with_costs(figures_of(record.results("http")), "haproxy_http")
+
+
+def _with_costs(figures: Figures, base: str) -> str:
+    """Return two tables, of figures and of what they cost, as multiples of one subject's."""
     cells = (cell_of_share, cell_of_cost)
     tables = [matrix(figures, _cases(figures), cell, base=base) for cell in cells]
     return _joined(*_titled(("Figures", "Processor time"), tables))
@@ -304,6 +312,7 @@ PARTS: Final[Mapping[str, Callable[[Record], str]]] = {
     "rpc": _rpc,
     "beside": _beside,
     "sessions": _sessions,
+    "http": _http,
     "idle": _idle,
     "paths": _paths,
     "resume": _resume,

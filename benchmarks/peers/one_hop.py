@@ -24,6 +24,7 @@ from benchmarks.processes import BenchmarkError, Fleet
 __all__ = [
     "start_haproxy",
     "start_haproxy_256k",
+    "start_haproxy_http",
     "start_nginx_stream",
     "start_trio",
     "stream_module",
@@ -44,6 +45,30 @@ defaults
 HAPROXY_DOOR = """
 listen {name}
     bind {door}
+    server target {target}
+"""
+
+HAPROXY_HTTP = """
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+"""
+
+# The rule takes no request, as ours does not; connections to the target are used again.
+HAPROXY_HTTP_DOOR = """
+frontend {name}
+    bind {door}
+    acl is_developer hdr(x-user) -m str nobody
+    use_backend {name}_developer if is_developer
+    default_backend {name}_target
+backend {name}_target
+    server target {target}
+backend {name}_developer
     server target {target}
 """
 
@@ -90,6 +115,23 @@ async def start_haproxy_256k(fleet: Fleet, targets: Route) -> Route:
     Cancellation: keeps. What was started belongs to the fleet.
     """
     return await _start_haproxy(fleet, "haproxy_256k", targets, "    tune.bufsize 262144")
+
+
+async def start_haproxy_http(fleet: Fleet, targets: Route) -> Route:
+    """Start HAProxy in HTTP mode, with a rule about a header, in front of `targets`.
+
+    Raises:
+        BenchmarkError: it is not installed, or did not start.
+
+    Cancellation: keeps. What was started belongs to the fleet.
+    """
+    program = require_program("haproxy")
+    doors = pick_doors(targets)
+    configuration = fleet.folder / "haproxy_http.cfg"
+    configuration.write_text(HAPROXY_HTTP + _per_door(HAPROXY_HTTP_DOOR, doors, targets))
+    return await _start(
+        fleet, "haproxy_http", [program, "-q", "-db", "-f", str(configuration)], doors
+    )
 
 
 async def _start_haproxy(fleet: Fleet, name: str, targets: Route, settings: str) -> Route:

@@ -12,6 +12,7 @@ from benchmarks.peers.mux import start_smux, start_yamux
 from benchmarks.peers.one_hop import (
     start_haproxy,
     start_haproxy_256k,
+    start_haproxy_http,
     start_nginx_stream,
     start_trio,
 )
@@ -27,6 +28,7 @@ __all__ = ["STARTERS"]
 STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "haproxy": start_haproxy,
     "haproxy_256k": start_haproxy_256k,
+    "haproxy_http": start_haproxy_http,
     "yamux": start_yamux,
     "nginx_stream": start_nginx_stream,
     "trio": start_trio,
