@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Final
 
 from tunnelkit.wire.stream import NULL_END, Buffer, End
 
 __all__ = ["Outlet"]
+
+MAX_JOINED_BYTES: Final = 64 * 1024
+"""Up to here pieces are copied into one, bytes: that costs less than a system call for each."""
 
 
 class Outlet:
@@ -17,11 +21,12 @@ class Outlet:
     gone: so what is kept is what one read has brought.
     """
 
-    __slots__ = ("_finishes", "_waiting", "end")
+    __slots__ = ("_finishes", "_held", "_waiting", "end")
 
     def __init__(self, end: End = NULL_END) -> None:
         self.end = end
         self._waiting: deque[bytes] = deque()
+        self._held = b""
         self._finishes = False
 
     @property
@@ -34,8 +39,17 @@ class Outlet:
         """How much that is."""
         return sum(map(len, self._waiting))
 
-    def send(self, pieces: Iterable[Buffer]) -> None:
+    def hold(self, data: bytes) -> None:
+        """Send *data* together with what is sent next, which has to follow at once."""
+        self._held += data
+
+    def send(self, pieces: Sequence[Buffer]) -> None:
         """Send pieces in order; what the end does not take now is copied and kept."""
+        if self._held:
+            pieces = [self._held, *pieces]
+            self._held = b""
+        if len(pieces) > 1 and sum(map(len, pieces)) <= MAX_JOINED_BYTES:
+            pieces = [b"".join(pieces)]
         for piece in pieces:
             if self._waiting:
                 self._waiting.append(bytes(piece))
@@ -68,5 +82,6 @@ class Outlet:
     def drop(self) -> None:
         """Forget what waits, and the end."""
         self._waiting.clear()
+        self._held = b""
         self._finishes = False
         self.end = NULL_END

@@ -275,10 +275,13 @@ class HttpProxy:
                 back.outlet.finish()
             self.resume_client()
 
-    def begun(self, exchange: _Exchange, data: bytes) -> None:
-        """The head of an answer goes to the client."""
+    def begun(self, exchange: _Exchange, data: bytes, *, is_followed: bool) -> None:
+        """The head of an answer goes to the client, with what follows if that is there already."""
         exchange.is_begun = True
-        self.client.send([data])
+        if is_followed:
+            self.client.hold(data)
+        else:
+            self.client.send([data])
 
     def joined(self, back: Back) -> None:
         """The protocol has changed: from now on the two connections are one."""
@@ -539,12 +542,15 @@ class Back:
         head, size = found
         self._head = b""
         framing = framing_of_response(head, exchange.head.method)
-        proxy.begun(exchange, head.write())
+        response = BodyReader(framing, 502)
+        is_final = head.status >= 200 and framing.frame is not Frame.TUNNEL
+        is_followed = is_final and not response.is_over and size - before < len(data)
+        proxy.begun(exchange, head.write(), is_followed=is_followed)
         if framing.frame is Frame.TUNNEL:
             self._exchange = None
             proxy.joined(self)
-        elif head.status >= 200:
-            exchange.response = BodyReader(framing, 502)
+        elif is_final:
+            exchange.response = response
             is_kept = keeps_connection(head.fields, head.version)
             self._keeps = is_kept and framing.frame is not Frame.CLOSE
             if exchange.response.is_over:

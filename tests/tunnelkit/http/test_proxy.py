@@ -20,6 +20,7 @@ class Side:
 
     def __init__(self) -> None:
         self.got = b""
+        self.offers = 0
         self.room = 1 << 30
         self.ended = ""
         self.into: End | None = None
@@ -36,6 +37,7 @@ class Side:
         return len(self._waiting)
 
     def offer(self, data: Buffer) -> int:
+        self.offers += 1
         taken = bytes(data[: self.room])
         self.room -= len(taken)
         self.got += taken
@@ -130,6 +132,15 @@ def test_request_and_answer_go_through_as_they_were(world: World) -> None:
     world.servers[b"a"].push(OK + b"hi")
     assert world.client.read() == OK + b"hi"
     assert world.client.ended == ""
+
+
+@pytest.mark.parametrize("body", [b"hi", b"2\r\nhi\r\n2\r\nho\r\n0\r\n\r\n"])
+def test_answer_that_comes_at_once_goes_at_once(world: World, body: bytes) -> None:
+    length = b"Content-Length: 2" if body == b"hi" else b"Transfer-Encoding: chunked"
+    world.ask(GET % b"a")
+    world.servers[b"a"].push(b"HTTP/1.1 200 OK\r\n%s\r\n\r\n%s" % (length, body))
+    assert world.client.read().endswith(body)
+    assert world.client.offers == 1
 
 
 def test_connection_to_a_server_is_used_again(world: World) -> None:
