@@ -23,6 +23,7 @@ from . import (
     Sidecar,
     read_conditions,
 )
+from .requests import refusal_of
 from .ruleset import Target
 
 __all__ = ["intercept_status", "port_status", "sidecar_methods"]
@@ -159,7 +160,12 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         if trace:
             return {"port": port, "requests": traced(sidecar, port, trace)}
         fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-        choice = sidecar.explain(port, RequestFacts(method, path, tuple(fields)))
+        facts = RequestFacts(method, path, tuple(fields))
+        choice = sidecar.explain(port, facts)
+        refused = refusal_of(facts) if sidecar.ports[port].reads_requests else None
+        if refused is not None:
+            why = f"it is answered with {refused.status} before any rule is asked: {refused}"
+            return {"port": port, **explanation(Choice(None, why)), "target": "nobody"}
         return {"port": port, **explanation(choice)}
 
     async def list_intercepts() -> list[dict[str, object]]:

@@ -145,6 +145,12 @@ class Port:
         else:
             self._splicing.go(guest)
 
+    @property
+    def reads_requests(self) -> bool:
+        """Whether requests are read now: then some are refused, whatever rules say."""
+        is_read = self._is_http or self.speaks is Speaks.AUTO
+        return is_read and self.rules.needs_http
+
     def _looks_at_clients(self, rules: RuleSet) -> bool:
         """Whether a client, who is known to speak first, is waited for."""
         return rules.needs_look if self.speaks is Speaks.TLS else self._is_http and rules.needs_http

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-from tunnelkit.http.head import Fields, RequestHead, values_of
+from tunnelkit.http.body import framing_of_request
+from tunnelkit.http.errors import HttpRefused
+from tunnelkit.http.head import Fields, RequestHead, read_request, values_of, write_fields
 
-__all__ = ["PROBE_AGENT", "RequestFacts", "facts_of", "is_probe"]
+__all__ = ["PROBE_AGENT", "RequestFacts", "facts_of", "is_probe", "refusal_of"]
 
 PROBE_AGENT: Final = "kube-probe/"
 """How the `User-Agent` of a kubelet's probes begins."""
@@ -93,6 +95,21 @@ def facts_of(head: RequestHead, server_name: str = "") -> RequestFacts:
     """Return what rules see of a request."""
     method, target = head.method.decode("ascii"), head.target.decode("ascii")
     return RequestFacts(method, target, head.fields, server_name)
+
+
+def refusal_of(facts: RequestFacts) -> HttpRefused | None:
+    """Return why a port that reads requests carries this one on to nobody; None: it does."""
+    fields = facts.fields
+    if not any(values_of(fields, b"host")):
+        fields = ((b"Host", b"shop"), *fields)
+    line = f"{facts.method} {facts.target} HTTP/1.1\r\n".encode()
+    try:
+        found = read_request(line + write_fields(fields) + b"\r\n")
+        if found is not None:
+            framing_of_request(found[0])
+    except HttpRefused as error:
+        return error
+    return None
 
 
 def is_probe(facts: RequestFacts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -47,6 +48,27 @@ async def test_rules_by_command(autojump_clock: MockClock) -> None:
         assert await client.ask(x_user="eve") == "200 copy POST / 0"
         await call["rule.clear"]("web", "eve")
         assert await client.ask(x_user="eve") == "200 local POST / 0"
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"content-length": "5", "transfer-encoding": "chunked"}, "400 .*both Content-Length"),
+        ({"content-length": "+5"}, "400 .*Content-Length is not one number"),
+        ({"transfer-encoding": "gzip"}, "501 .*something else than chunked"),
+    ],
+)
+async def test_request_that_is_refused_is_explained(
+    headers: dict[str, str], named: str, autojump_clock: MockClock
+) -> None:
+    async with shop(ADA) as (stage, _):
+        explain = sidecar_methods(stage.sidecar)["explain"]
+        found: Any = await explain("web", headers=headers)
+        assert re.search(named, found["why"])
+        assert found["target"] == "nobody"
+        stage.sidecar.remove_rule("web", "ada")
+        unread: Any = await explain("web", headers=headers)
+    assert unread["target"] == "the workload"
 
 
 async def test_rule_that_ends_by_itself(autojump_clock: MockClock) -> None:
