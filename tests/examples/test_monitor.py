@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 
-import trio
-
 from tests.examples.started import LAPTOP, Program, Programs
 from tests.tunnelkit.monitoring.test_monitor import ask
 
@@ -29,11 +27,9 @@ async def test_devbox_is_ready_once_it_has_a_link(programs: Programs) -> None:
     broker = await programs.broker(*MONITOR)
     address = broker.ready["links"][0]
     devbox = await programs.devbox("--link", address, "--target", "web=127.0.0.1:1", *MONITOR)
-    with trio.fail_after(10):
-        while (await ask(port_of(devbox), "/readyz"))[0] != 200:  # noqa: ASYNC110 # as Prometheus and a kubelet ask
-            await trio.sleep(0.05)
+    await devbox.wait_log("is up")
+    assert await ask(port_of(devbox), "/readyz") == (200, "ready\n")
     assert LAPTOP not in (await ask(port_of(broker), "/metrics"))[1]
     await broker.end(signal.SIGKILL)
-    with trio.fail_after(10):
-        while (await ask(port_of(devbox), "/readyz")) != (503, "there is no link to a broker\n"):  # noqa: ASYNC110 # as above
-            await trio.sleep(0.05)
+    await devbox.wait_log(" lost: ")
+    assert await ask(port_of(devbox), "/readyz") == (503, "there is no link to a broker\n")

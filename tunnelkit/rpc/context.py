@@ -11,13 +11,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from typing import Final
 
-from msgspec import UNSET, UnsetType
+import trio
+from msgspec import UNSET
 
 from .dispatch import Bound, Caller
+from .messages import Extras
 
-__all__ = ["current_caller", "current_trace", "enter_call", "trace_to_send", "traced"]
+__all__ = ["current_caller", "current_trace", "enter_call", "extras_to_send", "traced"]
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -72,6 +75,16 @@ def enter_call(bound: Bound) -> None:
     _trace.set(str(trace) if is_trace else "")
 
 
-def trace_to_send() -> str | UnsetType:
-    """Return the trace for a call that is made now."""
-    return _trace.get() or UNSET
+def extras_to_send(epoch: int | None) -> Extras:
+    """Return what a call that is made now brings along: its trace, its deadline, and the epoch.
+
+    Args:
+        epoch: of the service, as far as it is known; None: it is not.
+    """
+    extras = Extras(trace=_trace.get() or UNSET)
+    if epoch is not None:
+        extras.epoch = epoch
+    left = trio.current_effective_deadline() - trio.current_time()
+    if left < inf:
+        extras.timeout = max(0.0, left)
+    return extras

@@ -11,17 +11,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
-from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
-import trio
 
 from .calls import result_of
 from .codes import PeerGone, RpcCode, RpcError
-from .context import trace_to_send
+from .context import extras_to_send
 from .flow import ending
-from .messages import Extras, Fault, Reply, encode_request, parse
+from .messages import Fault, Reply, encode_request, parse
 from .payload import is_payload
 from .proxy import make_proxy
 from .service import MethodSpec, Service, whole_of
@@ -81,7 +79,8 @@ class HttpClient:
 
     async def _ask(self, spec: MethodSpec, params: msgspec.Struct, wanted: Any) -> Any:
         number = next(self._ids)
-        message = encode_request(spec.wire_name, params, number, self._extras(spec))
+        extras = extras_to_send(self._epochs.get(spec.service))
+        message = encode_request(spec.wire_name, params, number, extras)
         status, body = await self._post(message)
         found = parse(body)[0][0]
         if not isinstance(found, Reply) or found.id not in (number, None):
@@ -91,15 +90,6 @@ class HttpClient:
         if found.extras is not None and isinstance(found.extras.epoch, int):
             self._epochs[spec.service] = found.extras.epoch
         return result_of(spec, found, wanted).unwrap()
-
-    def _extras(self, spec: MethodSpec) -> Extras:
-        extras = Extras(trace=trace_to_send())
-        if (epoch := self._epochs.get(spec.service)) is not None:
-            extras.epoch = epoch
-        left = trio.current_effective_deadline() - trio.current_time()
-        if left < inf:
-            extras.timeout = max(0.0, left)
-        return extras
 
     async def _post(self, message: bytes) -> tuple[int, bytes]:
         from httpx2 import TransportError

@@ -18,7 +18,6 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from functools import partial
-from math import inf
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -30,7 +29,7 @@ from tunnelkit.services import open_service_nursery
 from .calls import Batch, Items, Waiting
 from .channels import Channel
 from .codes import PeerGone, RpcError
-from .context import trace_to_send
+from .context import extras_to_send
 from .dispatch import Caller, Middleware, Registry
 from .flow import Credit, send_items
 from .inflight import Outgoing
@@ -179,12 +178,7 @@ class Peer:
         self, spec: MethodSpec, params: msgspec.Struct, waiting: Waiting | Items[Any]
     ) -> int:
         await self._sending.wait_room()
-        extras = Extras(trace=trace_to_send())
-        if (epoch := self._epochs.get(spec.service)) is not None:
-            extras.epoch = epoch
-        left = trio.current_effective_deadline() - trio.current_time()
-        if left < inf:
-            extras.timeout = max(0.0, left)
+        extras = extras_to_send(self._epochs.get(spec.service))
         if isinstance(waiting, Items):
             extras.items = waiting.credit
         if waiting.sends is not None:

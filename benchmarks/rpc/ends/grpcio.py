@@ -18,6 +18,7 @@ from benchmarks.rpc.ends.grpc_shapes import (
     PAYLOAD,
     SUMS,
     Add,
+    Handlers,
     Sum,
     as_is,
     reader,
@@ -42,19 +43,10 @@ def _payload(_: Add, __: Any) -> Iterator[bytes]:
     return pieces()
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # it has no types
-    def service(self, details: Any) -> Any:
-        return {
-            ADD: grpc.unary_unary_rpc_method_handler(_add, reader(Add), write),
-            SUMS: grpc.unary_stream_rpc_method_handler(_sums, reader(Add), write),
-            PAYLOAD: grpc.unary_stream_rpc_method_handler(_payload, reader(Add), as_is),
-        }.get(details.method)
-
-
 def serve() -> None:
     """Serve until the process is ended."""
     server = grpc.server(ThreadPoolExecutor(8), options=OPTIONS)
-    server.add_generic_rpc_handlers((_Handlers(),))
+    server.add_generic_rpc_handlers((Handlers(_add, _sums, _payload),))
     port = server.add_insecure_port(f"{HOST}:0")
     server.start()
     print(f"ready {port}", flush=True)
