@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -19,6 +20,8 @@ from .gather import metrics_of, process_metrics
 from .metrics import CONTENT_TYPE, write_metrics
 
 __all__ = ["Answer", "Monitor", "serve_monitor"]
+
+_log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 16
 """Most connections at once.  Stops: callers that never close taking all descriptors."""
@@ -59,7 +62,10 @@ class Monitor:
             target: as it was sent, with the query.
             host: the value of its ``Host``.
         """
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:  # brackets that are no IPv6 address
+            return Answer(400, "this is no target of a request\n")
         if parts.path == "/healthz":
             return Answer(200, "ok\n")
         if parts.path == "/readyz":
@@ -94,8 +100,8 @@ class Monitor:
 
 def _is_loopback(host: str) -> bool:
     """Return whether a caller came by an address of this machine, and not by a name of others."""
-    name = (urlsplit(f"//{host}").hostname or "") if "\\" not in host else ""
     try:
+        name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
@@ -132,6 +138,9 @@ async def serve_monitor(
                 await _talk(stream, monitor)
             except (trio.BrokenResourceError, trio.TooSlowError, h11.RemoteProtocolError):
                 pass  # the caller has gone, says nothing, or no HTTP
+            except Exception:
+                # A bug.  It costs this answer, and not the program that is looked at.
+                _log.exception("unexpected error in an answer of the monitor")
             finally:
                 places.release()
 

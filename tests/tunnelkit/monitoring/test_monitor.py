@@ -90,7 +90,30 @@ async def test_question_that_is_wrong(query: str, said: str) -> None:
     assert said in text
 
 
-@pytest.mark.parametrize("host", ["evil.example.com", "evil.example.com:80", "", "10.0.0.1"])
+@pytest.mark.parametrize("target", ["//[", "//]/x", "http://[/healthz"])
+async def test_target_that_is_none_harms_nobody(target: str) -> None:
+    async with open_monitor() as port:
+        assert (await ask(port, target))[0] == 400
+        assert (await ask(port, "/healthz"))[0] == 200
+
+
+async def test_answer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    async with trio.open_nursery() as nursery:
+        monitor = Monitor(fail, lambda: "")
+        found = await nursery.start(serve_monitor, Address("tcp", HOST, 0), monitor)
+        with pytest.raises(IndexError):
+            await ask(found.port, "/metrics")
+        assert (await ask(found.port, "/healthz"))[0] == 200
+        nursery.cancel_scope.cancel()
+    assert "unexpected error" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "host", ["[", "a\\b", "evil.example.com", "evil.example.com:80", "", "10.0.0.1"]
+)
 async def test_nothing_is_explained_to_a_page_with_another_name(host: str) -> None:
     async with open_monitor() as port:
         assert (await ask(port, "/explain?port=orders", host=host))[0] == 403
