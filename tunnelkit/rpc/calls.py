@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -10,16 +11,17 @@ import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
+from .channels import MAX_MESSAGE_BYTES
 from .codes import PeerGone, RpcCode, RpcError
 from .flow import Credit, Feed
-from .messages import Reply, Request
+from .messages import Id, Reply, Request, encode_error
 from .payload import ByteFeed, feed_of, is_payload
 from .service import MethodSpec, whole_of
 
 if TYPE_CHECKING:
     from tunnelkit.stream import Stream
 
-__all__ = ["Batch", "Items", "Served", "Values", "Waiting", "result_of"]
+__all__ = ["Batch", "Items", "Results", "Served", "Values", "Waiting", "result_of"]
 
 T = TypeVar("T")
 
@@ -103,11 +105,7 @@ class Waiting:
 
 
 class Items(AsyncIterator[T], Generic[T]):
-    """A streamed result, for its caller.
-
-    Leave it by `aclose` (or `contextlib.aclosing`) where not all items are taken: that tells the
-    peer, which otherwise waits for leave to send more until the connection ends.
-    """
+    """A streamed result, as the table of calls has it; its caller holds it as `Results`."""
 
     def __init__(
         self,
@@ -125,6 +123,8 @@ class Items(AsyncIterator[T], Generic[T]):
         self._allow = allow
         self._give_up = give_up
         self._number: int | None = None
+        self.is_over = False
+        """Whether its caller takes no more."""
         self.stream: Stream | None = None
         """That of the payload, once it is there."""
         what = f"the result of {spec.wire_name}"
@@ -162,12 +162,17 @@ class Items(AsyncIterator[T], Generic[T]):
 
     async def aclose(self) -> None:
         """End the call; what has arrived is forgotten."""
+        self.leave()
+        await trio.lowlevel.checkpoint()
+
+    def leave(self) -> None:
+        """End the call: nobody takes what comes."""
         self._feed.fail(trio.ClosedResourceError("the call was closed"))
         self._feed.clear()
         self._over()
-        await trio.lowlevel.checkpoint()
 
     def _over(self) -> None:
+        self.is_over = True
         self.sending.cancel()
         if self._number is not None:
             self._give_up(self._number, self)
@@ -231,16 +236,54 @@ class Items(AsyncIterator[T], Generic[T]):
         self._feed.fail(error)
 
 
+class Results(AsyncIterator[T], Generic[T]):
+    """What a caller holds of a streamed result: whoever leaves it ends the call.
+
+    Leaving it by `aclose` (or `contextlib.aclosing`) ends the call at once; so does letting go of
+    it, as a loop does that is left by ``break``.
+    """
+
+    __slots__ = ("_items", "_token")
+
+    def __init__(self, items: Items[T]) -> None:
+        self._items = items
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def __aiter__(self) -> Results[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """Return the next item; as `Items.__anext__`."""
+        if self._token is None:
+            self._token = trio.lowlevel.current_trio_token()
+        return await self._items.__anext__()
+
+    async def aclose(self) -> None:
+        """End the call; what has arrived is forgotten."""
+        await self._items.aclose()
+
+    def __del__(self) -> None:
+        # Whatever thread collects it: the table of calls is the event loop's.
+        if self._token is not None and not self._items.is_over:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._items.leave)
+
+
 class Batch:
     """The answers of a batch, which are sent together once all are there."""
 
     def __init__(self, count: int, send: Callable[[bytes], None]) -> None:
         self._missing = count
         self._send = send
+        self._bytes = 0
         self._answers: list[bytes] = []
 
-    def add(self, answer: bytes) -> None:
-        """One answer is there."""
+    def add(self, answer: bytes, request_id: Id) -> None:
+        """One answer is there; one that does not fit in beside the others becomes an error."""
+        if self._bytes + len(answer) + 2 > MAX_MESSAGE_BYTES:
+            text = f"the answers of a batch have at most {MAX_MESSAGE_BYTES} bytes: call alone"
+            answer = encode_error(request_id, RpcCode.TOO_LARGE, text)
+        self._bytes += len(answer) + 1
         self._answers.append(answer)
         self.skip()
 

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from tunnelkit.errors import TunnelError
 
+from .channels import fitting
 from .codes import RpcCode, RpcError
 from .context import enter_call
 from .dispatch import Bound, Handler, Middleware, Registry
@@ -93,7 +94,8 @@ async def _outcome(
 ) -> bytes:
     try:
         result = await carry_out()
-        return encode_result(request.id, result, registry.extras_for(request))
+        message = encode_result(request.id, result, registry.extras_for(request))
+        return fitting(message, f"the result of {bound.spec.wire_name}")
     except RpcError as error:
         extras = registry.extras_for(request)
         return encode_error(request.id, error.code, error.text, error.data, extras)
@@ -108,16 +110,15 @@ async def _outcome(
 def with_whole(bound: Bound) -> Bound:
     """Return a call whose streamed argument, if it takes one, came as a whole.
 
-    Raises:
-        RpcError: INVALID_PARAMS, it did not come at all.
+    One where it did not come at all has the error INVALID_PARAMS.
     """
     name = bound.spec.streamed
-    if not name:
+    if not name or bound.error is not None:
         return bound
     whole = bound.arguments[name]
     if whole is UNSET:
         text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
-        raise RpcError(RpcCode.INVALID_PARAMS, text)
+        return replace(bound, error=RpcError(RpcCode.INVALID_PARAMS, text))
     values = _listed([whole] if is_payload(bound.spec.item) else whole)
     return replace(bound, arguments={**bound.arguments, name: values})
 

@@ -16,12 +16,27 @@ from .codes import PeerGone, RpcCode, RpcError
 if TYPE_CHECKING:
     from .sessions import PayloadStreams
 
-__all__ = ["MAX_MESSAGE_BYTES", "Channel", "LineChannel"]
+__all__ = ["MAX_MESSAGE_BYTES", "Channel", "LineChannel", "fitting"]
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Largest message, bytes.  Stops: one message that fills the memory."""
 
 _READ_BYTES: Final = 64 * 1024
+
+
+def fitting(message: bytes, what: str) -> bytes:
+    """Return a message that a peer takes: a larger one would end its connection.
+
+    Args:
+        what: it carries, for the error.
+
+    Raises:
+        RpcError: TOO_LARGE.
+    """
+    if len(message) > MAX_MESSAGE_BYTES:
+        text = f"{what} has {len(message)} bytes as a message, of at most {MAX_MESSAGE_BYTES}"
+        raise RpcError(RpcCode.TOO_LARGE, f"{text}: stream it, or make it smaller")
+    return message
 
 
 class Channel(Protocol):

@@ -21,7 +21,7 @@ from .codes import RpcCode, RpcError
 from .describe import ProtocolService
 from .flow import ending
 from .messages import Extras, Request
-from .service import MethodSpec, Service, methods_of
+from .service import UNKNOWN_METHOD, MethodSpec, Service, methods_of
 
 __all__ = ["Bound", "Caller", "Middleware", "Registry", "Stateful"]
 
@@ -69,6 +69,8 @@ class Bound:
     arguments: Mapping[str, Any]
     caller: Caller
     extras: Extras | None = None
+    error: RpcError | None = None
+    """Why it cannot be made, if it cannot: it goes through middleware as others do."""
 
     def begin(self) -> Any:
         """Call the method; return what it returned: an awaitable, or an iterator of items.
@@ -76,9 +78,12 @@ class Bound:
         Whoever awaits it has to do so at once.
 
         Raises:
-            RpcError: it cannot be called in this state, or the caller's epoch is stale: nothing
+            RpcError: there is no such method, its arguments are wrong, it cannot be called in this
+                state, or the caller's epoch is stale: nothing
                 was done.  Where items are returned, the first one raises it.
         """
+        if self.error is not None:
+            raise self.error
         if self.spec.is_streamed and isinstance(self.service, Stateful):
             return self._items()
         self._check()
@@ -110,9 +115,9 @@ class Registry:
     def __init__(self, services: Iterable[Service] = ()) -> None:
         self._methods: dict[str, tuple[Service, MethodSpec]] = {}
         self.services: dict[str, Service] = {}
-        about = ProtocolService(self.services.values)
+        self._about = ProtocolService(self.services.values)
         for spec in methods_of(ProtocolService).values():
-            self._methods[spec.wire_name] = about, spec
+            self._methods[spec.wire_name] = self._about, spec
         for service in services:
             self.add(service)
 
@@ -128,14 +133,18 @@ class Registry:
     def bind(self, request: Request, caller: Caller) -> Bound:
         """Return the call that *request* asks for.
 
-        Raises:
-            RpcError: there is no such method, or the arguments are wrong: nothing was done.
+        Where there is no such method, or the arguments are wrong, it has an error, and raises it
+        where it begins: behind the middleware, which may have nothing said to this caller.
         """
-        found = self._methods.get(request.method)
-        if found is None:
-            raise RpcError(RpcCode.METHOD_NOT_FOUND, self._unknown(request.method))
-        service, spec = found
-        return Bound(spec, service, spec.decode(request.params), caller, request.extras)
+        service, spec = self._methods.get(request.method, (self._about, UNKNOWN_METHOD))
+        if spec is UNKNOWN_METHOD:
+            error = RpcError(RpcCode.METHOD_NOT_FOUND, self._unknown(request.method))
+            return Bound(spec, service, {}, caller, request.extras, error)
+        try:
+            arguments = spec.decode(request.params)
+        except RpcError as error:
+            return Bound(spec, service, {}, caller, request.extras, error)
+        return Bound(spec, service, arguments, caller, request.extras)
 
     def extras_for(self, request: Request) -> Extras | None:
         """Return what a reply tells beside the result: the epoch, to who speaks of such things."""

@@ -24,7 +24,7 @@ from msgspec import UNSET, structs
 
 from .carrying import answer_to, chained, collected, with_whole
 from .channels import MAX_MESSAGE_BYTES
-from .codes import RpcCode, RpcError
+from .codes import RpcCode
 from .dispatch import Bound, Caller, Middleware, Registry
 from .http_checks import Credentials, HttpAnswer, Rules, joined, refusal
 from .messages import Extras, Message, Reply, Request, encode_error, parse
@@ -161,17 +161,12 @@ class HttpApp:
             return b""  # nobody was asked
         if not isinstance(message, Request):
             return encode_error(message.id, message.code, message.text)
-        try:
-            bound = visit.traced(with_whole(self._registry.bind(message, visit.caller)))
-        except RpcError as error:
-            extras = self._registry.extras_for(message)
-            answer = encode_error(message.id, error.code, error.text, error.data, extras)
-        else:
-            text = f"{bound.spec.wire_name} took longer than {CALL_SECONDS:g} s"
-            answer = encode_error(message.id, RpcCode.DEADLINE_EXCEEDED, text)
-            carry_out, scope = partial(self._carry_out, bound), trio.CancelScope()
-            with trio.move_on_after(CALL_SECONDS):
-                answer = await answer_to(message, bound, self._registry, carry_out, scope)
+        bound = visit.traced(with_whole(self._registry.bind(message, visit.caller)))
+        text = f"{bound.spec.wire_name} took longer than {CALL_SECONDS:g} s"
+        answer = encode_error(message.id, RpcCode.DEADLINE_EXCEEDED, text)
+        carry_out, scope = partial(self._carry_out, bound), trio.CancelScope()
+        with trio.move_on_after(CALL_SECONDS):
+            answer = await answer_to(message, bound, self._registry, carry_out, scope)
         return b"" if message.is_notification else answer
 
     async def _carry_out(self, bound: Bound) -> object:

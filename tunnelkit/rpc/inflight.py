@@ -2,8 +2,8 @@
 
 Two tables, which know nothing of each other.  `Outgoing` holds what this side waits for: each call
 ends exactly once, by its reply, because the caller gave up, or because the peer is gone.
-`Incoming` holds what this side carries out for the peer: each call is answered at most once, and
-not at all once the peer has cancelled it.
+`Incoming` holds what this side carries out for the peer: a call keeps its place until nothing of it
+runs any more, so that whoever calls and cancels gets no more of them than whoever waits.
 
 What a table holds for a call is up to its owner: something to wake on this side, something to
 cancel on the other.
@@ -94,13 +94,9 @@ class Incoming(Generic[T]):
         return self._calls.get(request_id)
 
     def end(self, request_id: Id, call: T) -> None:
-        """The call is over; another one may have its id by now, if the peer cancelled this."""
+        """The call is over, and nothing of it runs any more: its place and its id are free."""
         if self._calls.get(request_id) is call:
             del self._calls[request_id]
-
-    def cancel(self, request_id: Id) -> T | None:
-        """The peer gave up: return the call, which is not to be answered any more."""
-        return self._calls.pop(request_id, None)
 
     def end_all(self) -> list[T]:
         """The peer is gone: return what is to be cancelled."""

@@ -45,6 +45,9 @@ __all__ = [
 MAX_BATCH: Final = 64
 """Most messages in a batch.  Stops: one message that keeps the program busy."""
 
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""Longest text of an error, characters, and longest data, bytes: it has to fit into a message."""
+
 MAX_METHOD_CHARS: Final = 200
 """Longest name of a method, characters.  Stops: names that fill logs and tables."""
 
@@ -245,6 +248,17 @@ def encode_error(
     data: dict[str, object] | None = None,
     extras: Extras | None = None,
 ) -> bytes:
-    """Return the error that answers a call; its data name the code in words."""
-    told = Raw(_encode({**(data or {}), "code": name_of_code(code)}))
+    """Return the error that answers a call; its data name the code in words.
+
+    Never raises: data that JSON has no form for, or that are too long, are left out, and so is what
+    is no text in *text*.
+    """
+    named = {"code": name_of_code(code)}
+    try:
+        told = Raw(_encode({**(data or {}), **named}))
+    except (TypeError, ValueError, RecursionError):
+        told = Raw(_encode(named))
+    if len(bytes(told)) > MAX_ERROR_BYTES:
+        told = Raw(_encode(named))
+    text = text[:MAX_ERROR_BYTES].encode("utf-8", "replace").decode()
     return _encode(_Any("2.0", request_id, error=_Error(code, text, told), tk=extras or UNSET))

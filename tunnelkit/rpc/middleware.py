@@ -10,7 +10,7 @@ as short: an async function of the call and of the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from tunnelkit.errors import TunnelError
 
 from .codes import RpcCode, RpcError, name_of_code
 from .dispatch import Bound, Caller, Handler, Middleware
+from .flow import ending
 
 __all__ = ["Outcome", "audited", "authenticated", "counted", "rate_limited"]
 
@@ -38,7 +39,7 @@ class Outcome:
     code: str
     """``OK``, or the name of the error's code; ``CANCELLED``: its caller left."""
     seconds: float
-    """How long it took; of a streamed result, until the first item was asked for."""
+    """How long it took; of a streamed result, until its last item had gone."""
 
 
 async def authenticated(bound: Bound, rest: Handler) -> Any:
@@ -84,25 +85,46 @@ def audited(note: Callable[[Outcome], object]) -> Middleware:
     """
 
     async def audit(bound: Bound, rest: Handler) -> Any:
-        began, code = trio.current_time(), "CANCELLED"
-        try:
-            result = await rest(bound)
-            code = "OK"
-            return result
-        except RpcError as error:
-            code = name_of_code(error.code)
-            raise
-        except TunnelError:
-            code = RpcCode.REFUSED.name
-            raise
-        except Exception:
-            code = RpcCode.INTERNAL_ERROR.name
-            raise
-        finally:
+        began = trio.current_time()
+
+        def tell(code: str) -> None:
             seconds = trio.current_time() - began
             note(Outcome(bound.caller, bound.spec.wire_name, code, seconds))
 
+        try:
+            result = await rest(bound)
+            if bound.spec.is_streamed:
+                return _told_at_the_end(result, tell)
+        except BaseException as error:
+            tell(_code_of(error))
+            raise
+        tell("OK")
+        return result
+
     return audit
+
+
+async def _told_at_the_end(items: AsyncIterator[Any], tell: Callable[[str], None]) -> Any:
+    """Yield items, and tell what became of them once they are over."""
+    code = "CANCELLED"
+    try:
+        async with ending(items) as iterator:
+            async for item in iterator:
+                yield item
+        code = "OK"
+    except BaseException as error:
+        code = _code_of(error)
+        raise
+    finally:
+        tell(code)
+
+
+def _code_of(error: BaseException) -> str:
+    if isinstance(error, RpcError):
+        return name_of_code(error.code)
+    if isinstance(error, TunnelError):
+        return RpcCode.REFUSED.name
+    return RpcCode.INTERNAL_ERROR.name if isinstance(error, Exception) else "CANCELLED"
 
 
 def counted(count: Callable[[str, str, float], object]) -> Middleware:

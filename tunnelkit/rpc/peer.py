@@ -26,8 +26,8 @@ from msgspec import UNSET, Raw
 
 from tunnelkit.services import open_service_nursery
 
-from .calls import Batch, Items, Waiting
-from .channels import Channel
+from .calls import Batch, Items, Results, Waiting
+from .channels import Channel, fitting
 from .codes import PeerGone, RpcError
 from .context import extras_to_send
 from .dispatch import Caller, Middleware, Registry
@@ -128,7 +128,7 @@ class Peer:
 
     def _put_value(self, number: int, count: int, value: Any) -> None:
         told = {"id": number, "n": count, "value": value}
-        self._sending.put(encode_request("rpc.value", told, UNSET))
+        self._sending.put(fitting(encode_request("rpc.value", told, UNSET), "an item"))
 
     def _put_bytes(self, number: int, credit: Credit, offset: int, data: memoryview) -> None:
         if credit.takes_binary and self._channel.carries_binary:
@@ -150,7 +150,7 @@ class Peer:
                 by a task of the peer; what it raises ends the call, and is raised.
         """
         begin = partial(self._begin_items, spec, params, values)
-        return Items(spec, begin, self._allow, self._give_up)
+        return Results(Items(spec, begin, self._allow, self._give_up))
 
     async def _begin_items(
         self,
@@ -186,7 +186,13 @@ class Peer:
         number = self._calls.begin(waiting)
         if spec.has_payload:
             self._prepare_payload(number, waiting, extras)
-        self._sending.put(encode_request(spec.wire_name, params, number, extras))
+        try:
+            message = encode_request(spec.wire_name, params, number, extras)
+            self._sending.put(fitting(message, f"the call of {spec.wire_name}"))
+        except BaseException:
+            self._calls.end(number)  # the peer has heard nothing of it
+            self._forget_stream(number, waiting)
+            raise
         return number
 
     def _prepare_payload(self, number: int, waiting: Waiting | Items[Any], extras: Extras) -> None:
@@ -204,6 +210,9 @@ class Peer:
         """Nobody waits any more: tell the peer, unless its answer has come."""
         if self._calls.end(number) is not None:
             self._sending.put(encode_request("rpc.cancel", {"id": number}, UNSET))
+        self._forget_stream(number, waiting)
+
+    def _forget_stream(self, number: int, waiting: Waiting | Items[Any]) -> None:
         if waiting.spec.has_payload and (streams := self._channel.streams) is not None:
             streams.forget(number, is_ours=True)
             if waiting.stream is not None:
@@ -263,7 +272,7 @@ class Peer:
                 self._receive_reply(message)
             else:
                 text = encode_error(message.id, message.code, message.text)
-                self._serving.answer(text, batch)
+                self._serving.answer(text, batch, message.id)
                 continue
             if batch is not None:
                 batch.skip()
@@ -362,7 +371,11 @@ async def open_peer(
     Raises:
         RpcError: CONFLICT, two services have one name.
     """
-    registry = Registry(serve)
+    try:
+        registry = Registry(serve)
+    except BaseException:
+        await channel.aclose()
+        raise
     async with open_service_nursery() as nursery:
         run = partial(_run, channel, registry, middleware, caller or Caller(""))
         peer: Peer = await nursery.start(run)

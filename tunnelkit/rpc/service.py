@@ -42,6 +42,7 @@ from .codes import RpcCode, RpcError
 from .payload import is_payload
 
 __all__ = [
+    "UNKNOWN_METHOD",
     "MethodSpec",
     "NotServed",
     "Service",
@@ -184,6 +185,22 @@ class MethodSpec:
     def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         signature = inspect.Signature(list(self.parameters.values()))
         return signature.bind(*args, **kwargs).arguments
+
+
+UNKNOWN_METHOD: Final = MethodSpec(
+    service="rpc",
+    name="unknown",
+    about="What stands for a method that nobody serves, whatever name it was called by.",
+    parameters={},
+    types={},
+    result=None,
+    is_streamed=False,
+    read_only=True,
+    requires_state=(),
+    by_name=msgspec.Struct,
+    by_place=msgspec.Struct,
+)
+"""One name for all of them, so that nobody fills the labels of a metric."""
 
 
 def whole_of(item: Any) -> Any:

@@ -1,7 +1,8 @@
 """The half of a peer that serves: each call of the other end is a task, and its answer a message.
 
-A call holds its place among those under way until there was room for its answer, so that a peer
-that calls and does not read soon has no places left.
+An answer waits until there is room for it, and its call holds a place among those under way until
+then: so a peer that calls and does not read soon has no places left, and one that reads gets all
+answers, however many and large they are.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from msgspec import UNSET, Raw
 
 from .calls import Batch, Served, Values
 from .carrying import answer_to, chained, collected, with_whole
-from .channels import Channel
+from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Middleware, Registry
 from .flow import send_items
@@ -64,10 +65,10 @@ class Serving:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def answer(self, message: bytes, batch: Batch | None) -> None:
+    def answer(self, message: bytes, batch: Batch | None, request_id: Id) -> None:
         """Send an answer, alone or with the others of its batch."""
         if batch is not None:
-            batch.add(message)
+            batch.add(message, request_id)
         else:
             self._sending.put(message)
 
@@ -77,10 +78,8 @@ class Serving:
             batch.skip()
         served = Served(request, None if request.is_notification else batch)
         try:
-            bound = self._registry.bind(request, self.caller)
+            bound = self._with_values(self._registry.bind(request, self.caller), served)
             served.result = bound.spec.result
-            if bound.spec.streamed:
-                bound = self._with_values(bound, served)
             if request.is_notification:
                 self._begin_notification()
             else:
@@ -93,13 +92,15 @@ class Serving:
             if not request.is_notification:
                 extras = self._registry.extras_for(request)
                 message = encode_error(request.id, error.code, error.text, error.data, extras)
-                self.answer(message, batch)
+                self.answer(message, batch, request.id)
             return
         self._nursery.start_soon(self._serve, bound, served)
 
     def _with_values(self, bound: Bound, served: Served) -> Bound:
         """Return the call with its streamed argument: what comes later, or came as a whole."""
         name = bound.spec.streamed
+        if not name or bound.error is not None:
+            return bound
         is_later = bound.arguments[name] is UNSET and _sends_values(bound.extras)
         if not is_later or served.request.is_notification:
             return with_whole(bound)
@@ -180,7 +181,7 @@ class Serving:
 
     def cancel(self, request_id: Id) -> None:
         """The caller gave up; a no-op where the call is over."""
-        served = self._calls.cancel(request_id)
+        served = self._calls.get(request_id)
         if served is not None:
             served.cancel()
 
@@ -205,14 +206,15 @@ class Serving:
         if request.is_notification:
             self._notifications -= 1
             return
-        if not served.is_cancelled:
-            self.answer(message, served.batch)
-        elif served.batch is not None:
-            served.batch.skip()
         try:
-            await self._sending.wait_room()
+            if not served.is_cancelled:
+                await self._sending.wait_room()
         except PeerGone:
             pass
+        if not served.is_cancelled:
+            self.answer(message, served.batch, request.id)
+        elif served.batch is not None:
+            served.batch.skip()
         self._calls.end(request.id, served)
         self._sending.wake()
 
@@ -243,7 +245,7 @@ class Serving:
 
     def _put_item(self, served: Served, number: int, value: Any) -> None:
         told = {"id": served.request.id, "n": number, "value": value}
-        self._sending.put(encode_request("rpc.item", told, UNSET))
+        self._sending.put(fitting(encode_request("rpc.item", told, UNSET), "an item"))
 
     def _put_binary(self, served: Served, offset: int, data: memoryview) -> None:
         assert type(served.request.id) is int  # otherwise it has no binary messages

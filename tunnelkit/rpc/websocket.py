@@ -38,6 +38,9 @@ HANDSHAKE_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 2.0
 """How long the peer may take to answer a close, seconds."""
 
+MAX_UNSENT: Final = 20_000
+"""Most answers to pings that wait to be sent.  Stops: pings of peers that never read."""
+
 _READ_BYTES: Final = 64 * 1024
 
 Check = Callable[["Request"], str | None]
@@ -217,6 +220,8 @@ class WebSocketChannel(Channel):
                 raise PeerGone("the connection was cut: the WebSocket was not closed")
             self._protocol.receive_data(bytes(data))
             self._take(self._protocol.events_received())
+            if len(self._protocol.writes) > MAX_UNSENT:
+                raise PeerGone("the peer sends pings and does not read the answers")
             self.on_output()
         return self._messages.popleft()
 
@@ -232,7 +237,8 @@ class WebSocketChannel(Channel):
             ):
                 if event.opcode is not Opcode.CONT:
                     self._is_binary = event.opcode is Opcode.BINARY
-                self._parts.append(bytes(event.data))
+                if event.data:
+                    self._parts.append(bytes(event.data))
                 if event.fin:
                     message = b"".join(self._parts)
                     self._messages.append(Binary(message) if self._is_binary else message)

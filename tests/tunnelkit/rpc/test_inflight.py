@@ -83,16 +83,10 @@ def test_number_and_text_are_different_ids() -> None:
     assert (calls.get(1), calls.get("1")) == ("a", "b")
 
 
-def test_call_is_cancelled_once() -> None:
+def test_call_ends_no_other_one_of_its_id() -> None:
     calls: Incoming[str] = Incoming()
     calls.begin(5, "a")
-    assert (calls.cancel(5), calls.cancel(5)) == ("a", None)
-
-
-def test_cancelled_call_does_not_end_the_next_one_of_its_id() -> None:
-    calls: Incoming[str] = Incoming()
-    calls.begin(5, "a")
-    calls.cancel(5)
+    calls.end(5, "a")
     calls.begin(5, "b")
     calls.end(5, "a")
     assert calls.get(5) == "b"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, memory_stream_pair
 
-from tests.tunnelkit.rpc.test_peer import Clock, peers
+from tests.tunnelkit.rpc.test_peer import Clock, Door, RealClock, RealDoor, call_of, peers
 from tunnelkit.rpc import (
     Caller,
+    LineChannel,
     Middleware,
     Outcome,
     RpcCode,
@@ -18,6 +20,7 @@ from tunnelkit.rpc import (
     audited,
     authenticated,
     counted,
+    open_peer,
     rate_limited,
 )
 from tunnelkit.rpc import middleware as module
@@ -65,6 +68,48 @@ async def test_callers_whose_rates_are_remembered_are_bounded(
     bob = Caller("laptop", "bob")
     codes = await codes_of([(0, ADA), (0, bob), (0, ADA)], rate_limited(0.1, burst=1))
     assert codes == [None, None, None]  # ada was forgotten when bob came
+
+
+async def test_streamed_call_is_told_when_it_is_over(autojump_clock: MockClock) -> None:
+    told: list[Outcome] = []
+    async with peers(middleware=[audited(told.append)]) as (client, _, _):
+        assert len([tick async for tick in client.proxy(Clock).ticks(3)]) == 3
+        async for _tick in client.proxy(Clock).ticks(10**6):
+            break
+        await trio.sleep(1)
+    assert [outcome.code for outcome in told] == ["OK", "CANCELLED"]
+
+
+async def test_streamed_call_that_is_refused_is_told_so() -> None:
+    told: list[Outcome] = []
+    left, right = memory_stream_pair()
+    async with (
+        open_peer(LineChannel(left)) as client,
+        open_peer(LineChannel(right), serve=[RealDoor()], middleware=[audited(told.append)]),
+    ):
+        with pytest.raises(RpcError, match="WRONG_STATE"):
+            await anext(client.proxy(Door).visitors())
+    assert [outcome.code for outcome in told] == ["WRONG_STATE"]
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome"),
+    [
+        ("clock.no_such", ("rpc.unknown", "METHOD_NOT_FOUND")),
+        ("x" * 100, ("rpc.unknown", "METHOD_NOT_FOUND")),
+        ("clock.wait", ("clock.wait", "INVALID_PARAMS")),
+    ],
+)
+async def test_calls_that_are_none_are_told(method: str, outcome: tuple[str, str]) -> None:
+    told: list[tuple[str, str]] = []
+    left, right = memory_stream_pair()
+    channel = LineChannel(left)
+    count = counted(lambda name, code, _: told.append((name, code)))
+    async with open_peer(LineChannel(right), serve=[RealClock()], middleware=[count]):
+        await channel.send([json.dumps(call_of(method, {})).encode()])
+        assert b"error" in (await channel.receive() or b"")
+        await channel.aclose()
+    assert told == [outcome]
 
 
 async def test_each_call_is_told_whatever_became_of_it(autojump_clock: MockClock) -> None:
