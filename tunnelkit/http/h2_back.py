@@ -127,22 +127,26 @@ class H2Back:
             proxy.gone(self)
             self.close()
 
+    def resume_server(self) -> None:
+        """Take more of the server's bytes."""
+        self.side.outlet.end.resume()
+
     # --- from the server ----------------------------------------------------------------------
 
     def offer(self, data: Buffer) -> int:
         proxy = self._proxy
         if proxy is None:
             return len(data)
-        if self.side.is_stuck:
+        if self.side.is_stuck or proxy.side.is_stuck:
             return 0
         try:
             events, goaways = self.side.receive(data, proxy.owner.now())
-            for event in events:
-                self._handle(proxy, event)
         except (ProtocolError, Flood) as error:
             self.side.flush()
             self._lost(f"the server breaks HTTP/2 ({type(error).__name__})")
             return len(data)
+        for event in events:
+            self._handle(proxy, event)
         for goaway in goaways:
             self._leave(proxy, goaway)
         proxy.flush()
@@ -178,10 +182,7 @@ class H2Back:
 
     def _reset(self, proxy: H2Proxy, exchange: Exchange, code: int) -> None:
         """The server resets a stream: behind a whole answer if there is one (RFC 9113 §8.1)."""
-        if exchange.down is not None and exchange.down.has_ended and not exchange.down.is_over:
-            exchange.up.drop()
-            exchange.late_code = code
-        else:
+        if not _kept_whole(exchange, code):
             proxy.refuse(exchange, code)
 
     def _pass_up(self, proxy: H2Proxy, stream_id: int | None) -> None:
@@ -231,8 +232,18 @@ class H2Back:
         self._exchanges.clear()
         self.close()
         for exchange in exchanges:
-            proxy.answer(exchange, 502, f"the connection to the server broke: {why}")
+            if not _kept_whole(exchange, ErrorCodes.NO_ERROR):
+                proxy.answer(exchange, 502, f"the connection to the server broke: {why}")
         proxy.flush()
+
+
+def _kept_whole(exchange: Exchange, code: int) -> bool:
+    """Keep an answer that has come as a whole, and waits to be taken; return whether it is one."""
+    if exchange.down is None or not exchange.down.has_ended or exchange.down.is_over:
+        return False
+    exchange.up.drop()
+    exchange.late_code = code
+    return True
 
 
 def _is_right(event: Event) -> bool:

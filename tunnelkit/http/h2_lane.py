@@ -94,9 +94,9 @@ class Lane:
         if self.has_ended and not self.is_over:
             self.is_over = True
             if self.trailers:
-                target.machine.send_headers(self.to_id, self.trailers, end_stream=True)
+                target.send_headers(self.to_id, self.trailers, ends=True)
             else:
-                target.machine.end_stream(self.to_id)
+                target.end_stream(self.to_id)
 
     def drop(self) -> None:
         """Nobody wants what waits: let the rest of the connection go on."""

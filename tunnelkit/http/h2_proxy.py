@@ -18,7 +18,6 @@ fields in their order, data, trailers, and how it ends.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -64,6 +63,8 @@ class H2Proxy:
         self._all: set[H2Back] = set()
         self._is_leaving = False
         self._is_over = False
+        self._is_taking = False
+        """Whether events of the client are gone through: nothing is closed meanwhile."""
 
     def join(self, client: End) -> None:
         """Send answers to *client* from now on."""
@@ -79,11 +80,14 @@ class H2Proxy:
             return 0
         try:
             events, goaways = self.side.receive(data, self.owner.now())
-            for event in events:
-                self._handle(event)
         except (ProtocolError, Flood) as error:
             self._send_away(error)
             return len(data)
+        self._is_taking = True
+        for event in events:
+            if not self._is_over:
+                self._handle(event)
+        self._is_taking = False
         self._is_leaving |= bool(goaways)
         self.flush()
         return len(data)
@@ -176,13 +180,15 @@ class H2Proxy:
             self._pass_down(0)
             self.flush()
             self.side.outlet.end.resume()
+            for back in list(self._all):
+                back.resume_server()
 
     # --- from servers -------------------------------------------------------------------------
 
     def begun(self, exchange: Exchange, headers: Headers, *, is_final: bool, ends: bool) -> None:
         """The head of an answer goes to the client."""
         exchange.is_begun |= is_final
-        self.side.machine.send_headers(exchange.client_id, headers, end_stream=ends)
+        self.side.send_headers(exchange.client_id, headers, ends=ends)
 
     def forget_if_done(self, exchange: Exchange) -> None:
         """Forget a stream whose two directions have ended."""
@@ -210,11 +216,11 @@ class H2Proxy:
         if exchange.is_begun:
             self.refuse(exchange, ErrorCodes.INTERNAL_ERROR)
             return
-        headers, body = _answer_of(exchange.head, status, text)
-        with suppress(ProtocolError):  # the client has reset the stream in the meantime
-            self.begun(exchange, headers, is_final=True, ends=not body)
-            if body:
-                self.side.machine.send_data(exchange.client_id, body, end_stream=True)
+        room = self.side.room(exchange.client_id)
+        headers, body = _answer_of(exchange.head, status, text, room)
+        self.begun(exchange, headers, is_final=True, ends=not body)
+        if body:
+            self.side.send_data(exchange.client_id, body, ends=True)
         if not exchange.up.has_ended:
             self.side.reset(exchange.client_id, ErrorCodes.NO_ERROR)
         self._let_go(exchange)
@@ -243,7 +249,8 @@ class H2Proxy:
         self.side.flush()
         for back in list(self._all):
             back.flush()
-        if self._is_leaving and not self._exchanges and not self._is_over:
+        is_done = self._is_leaving and not self._exchanges and not self.side.outlet.is_full
+        if is_done and not self._is_over and not self._is_taking:
             self._close().finish()
 
     # --- the end ------------------------------------------------------------------------------
@@ -275,8 +282,12 @@ class H2Proxy:
         return client
 
 
-def _answer_of(head: RequestHead, status: int, text: str) -> tuple[Headers, bytes]:
-    """Return an answer of our own: of gRPC where that is what the client speaks."""
+def _answer_of(head: RequestHead, status: int, text: str, room: int) -> tuple[Headers, bytes]:
+    """Return an answer of our own: of gRPC where that is what the client speaks.
+
+    Args:
+        room: for the body, bytes; it is left out where it does not fit in.
+    """
     kind = next(values_of(head.fields, b"content-type"), b"")
     if kind.startswith(_GRPC):
         message = quote(text, safe=" !#$&'()*+,/:;=?@[]").encode()
@@ -285,6 +296,7 @@ def _answer_of(head: RequestHead, status: int, text: str) -> tuple[Headers, byte
             *((b"grpc-status", _UNAVAILABLE), (b"grpc-message", message)),
         ], b""
     body = f"{text}\n".encode()
+    body = body if len(body) <= room else b""
     return [
         *((b":status", b"%d" % status), (b"content-type", b"text/plain; charset=utf-8")),
         *((b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")),

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event
-from h2.exceptions import ProtocolError
+from h2.exceptions import NoSuchStreamError, ProtocolError
 from h2.settings import SettingCodes
 
 from tunnelkit.wire.stream import Buffer
@@ -90,10 +90,21 @@ class Side:
         passed, goaways = self._gate.take(bytes(data), now)
         return self.machine.receive_data(passed), goaways
 
+    def send_headers(self, stream_id: int, headers: Headers, *, ends: bool) -> None:
+        """Send a head or trailers, unless the stream was reset."""
+        with suppress(NoSuchStreamError):
+            self.machine.send_headers(stream_id, headers, end_stream=ends)
+
+    def end_stream(self, stream_id: int) -> None:
+        """End a stream, unless it was reset."""
+        with suppress(NoSuchStreamError):
+            self.machine.end_stream(stream_id)
+
     def send_data(self, stream_id: int, data: bytes, *, ends: bool) -> None:
-        """Send bytes of a stream, for which there is room; they go with the next flush."""
-        self.machine.send_data(stream_id, data, end_stream=ends)
-        self._unflushed_bytes += len(data)
+        """Send bytes of a stream, for which there is room, unless it was reset; see `flush`."""
+        with suppress(NoSuchStreamError):
+            self.machine.send_data(stream_id, data, end_stream=ends)
+            self._unflushed_bytes += len(data)
 
     def flush(self) -> None:
         """Send what the machine wants to be sent."""
@@ -108,7 +119,10 @@ class Side:
             self.flush()
         if self.is_over or self.outlet.is_full:
             return 0
-        window: int = self.machine.local_flow_control_window(stream_id)
+        try:
+            window: int = self.machine.local_flow_control_window(stream_id)
+        except ProtocolError:
+            return 0  # it was reset: the event that says so is on its way
         return max(0, min(window, self.machine.max_outbound_frame_size))
 
     def acknowledge(self, stream_id: int, size: int) -> None:

@@ -21,23 +21,20 @@ class Outlet:
     gone: so what is kept is what one read has brought.
     """
 
-    __slots__ = ("_finishes", "_held", "_waiting", "end")
+    __slots__ = ("_finishes", "_held", "_waiting", "end", "waiting_bytes")
 
     def __init__(self, end: End = NULL_END) -> None:
         self.end = end
         self._waiting: deque[bytes] = deque()
         self._held = b""
         self._finishes = False
+        self.waiting_bytes = 0
+        """How much waits to be taken."""
 
     @property
     def is_full(self) -> bool:
         """Whether something waits to be taken."""
         return bool(self._waiting)
-
-    @property
-    def waiting_bytes(self) -> int:
-        """How much that is."""
-        return sum(map(len, self._waiting))
 
     def hold(self, data: bytes) -> None:
         """Send *data* together with what is sent next, which has to follow at once."""
@@ -51,12 +48,10 @@ class Outlet:
         if len(pieces) > 1 and sum(map(len, pieces)) <= MAX_JOINED_BYTES:
             pieces = [b"".join(pieces)]
         for piece in pieces:
-            if self._waiting:
-                self._waiting.append(bytes(piece))
-                continue
-            taken = self.end.offer(piece)
+            taken = 0 if self._waiting else self.end.offer(piece)
             if taken < len(piece):
                 self._waiting.append(bytes(piece[taken:]))
+                self.waiting_bytes += len(piece) - taken
 
     def finish(self) -> None:
         """No more will be sent: tell the end once it has taken what waits."""
@@ -70,6 +65,7 @@ class Outlet:
         while self._waiting:
             piece = self._waiting[0]
             taken = self.end.offer(piece)
+            self.waiting_bytes -= taken
             if taken < len(piece):
                 self._waiting[0] = piece[taken:]
                 return False
@@ -82,6 +78,7 @@ class Outlet:
     def drop(self) -> None:
         """Forget what waits, and the end."""
         self._waiting.clear()
+        self.waiting_bytes = 0
         self._held = b""
         self._finishes = False
         self.end = NULL_END

@@ -212,9 +212,8 @@ class HttpProxy:
             cancel()
 
     def _begin(self, head: RequestHead) -> None:
-        exchange = self._exchange = _Exchange(
-            head, self.owner.route(head), BodyReader(framing_of_request(head))
-        )
+        body = BodyReader(framing_of_request(head))
+        exchange = self._exchange = _Exchange(head, self.owner.route(head), body)
         self.request_count += 1
         back = self._backs.get(exchange.route.key)
         if back is None:
@@ -259,6 +258,7 @@ class HttpProxy:
         """The client can take bytes again."""
         if not self.client.flush():
             return
+        self._linger()
         self._close_if_over()
         back = self._tunnel or (self._exchange.back if self._exchange is not None else None)
         if back is not None:
@@ -327,6 +327,8 @@ class HttpProxy:
         elif exchange is None or exchange.back is not back:
             if back is self._last and self.is_idle and not self._head:
                 self._end()
+        elif exchange.is_answered:
+            self._end()  # what is left of the request is asked for by nobody
         elif self._may_ask_again(exchange, back):
             self._connect(exchange)
         elif exchange.route.is_mirrored and not is_broken and not exchange.is_begun:
@@ -405,10 +407,16 @@ class HttpProxy:
         if not self._is_ending:
             self._is_ending = True
             self.client.finish()
+            self._linger()
             if not self._client_ended:
-                self._cancel_timer = self.owner.start_timer(LINGER_SECONDS, self._linger_is_over)
                 self.resume_client()
         self._close_if_over()
+
+    def _linger(self) -> None:
+        """Wait for the client's end, once it has taken all."""
+        is_waiting = self._is_ending and not self._client_ended and not self._is_over
+        if is_waiting and not self.client.is_full and self._cancel_timer is None:
+            self._cancel_timer = self.owner.start_timer(LINGER_SECONDS, self._linger_is_over)
 
     def _close_if_over(self) -> None:
         """Let go of everything once both directions have ended, and all was taken."""
@@ -421,7 +429,8 @@ class HttpProxy:
     def _linger_is_over(self) -> None:
         self._cancel_timer = None
         client = self._close()
-        client.reset(ErrorCode.NOT_READING, "the client did not end")
+        client.stop(ErrorCode.NOT_READING, "the client did not end")  # and no reset: it may still
+        # be reading the last answer out of buffers on the way, which a reset would throw away
 
     def _close(self) -> End:
         """Let go of everything; return the client's end."""
@@ -529,7 +538,7 @@ class Back:
         pieces, used = exchange.response.take(data)
         proxy.client.send(pieces)
         if exchange.response.is_over:
-            self._answered(proxy, exchange)
+            self._answered(proxy, exchange, has_more=used < len(data))
         return used
 
     def _take_head(self, proxy: HttpProxy, exchange: _Exchange, data: Buffer) -> int:
@@ -554,10 +563,12 @@ class Back:
             is_kept = keeps_connection(head.fields, head.version)
             self._keeps = is_kept and framing.frame is not Frame.CLOSE
             if exchange.response.is_over:
-                self._answered(proxy, exchange)
+                self._answered(proxy, exchange, has_more=size - before < len(data))
         return size - before
 
-    def _answered(self, proxy: HttpProxy, exchange: _Exchange) -> None:
+    def _answered(self, proxy: HttpProxy, exchange: _Exchange, *, has_more: bool = False) -> None:
+        """An answer is over; what comes right behind it is the answer to no request."""
+        self._keeps &= not has_more
         self.answer_count += 1
         self._exchange = None
         proxy.answered(exchange, keeps=self._keeps)

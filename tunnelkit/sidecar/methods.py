@@ -88,6 +88,10 @@ def traced(sidecar: Sidecar, port: str, trace: str) -> list[dict[str, object]]:
     return [asdict(one) for one in sidecar.decisions_of(port) if one.trace == trace.lower()]
 
 
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 def read_target(text: str, port: str) -> Target:
     """Read ``local``, ``tcp://HOST:PORT`` or ``SUBJECT[:TARGET]``.
 
@@ -159,7 +163,8 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
     ) -> dict[str, object]:
         if trace:
             return {"port": port, "requests": traced(sidecar, port, trace)}
-        fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        pairs = (headers or {}).items()
+        fields = [(_bytes_of(name), _bytes_of(value)) for name, value in pairs]
         facts = RequestFacts(method, path, tuple(fields))
         choice = sidecar.explain(port, facts)
         refused = refusal_of(facts) if sidecar.ports[port].reads_requests else None

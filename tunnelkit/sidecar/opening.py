@@ -37,6 +37,8 @@ class Opening:
         self._local: PipeEnd | None = None
         self._goes_local = False
         """Whether the guest waits for the local target alone."""
+        self._is_decided = False
+        """Whether it is known where the guest goes; what it sends then waits until it is there."""
         if is_open:
             reach = port.reach
             guest.attempt = reach.connect(port.target, self._connected, self._not_connected)
@@ -93,6 +95,8 @@ class Opening:
     # --- the client ---------------------------------------------------------------------------
 
     def offer(self, data: Buffer) -> int:
+        if self._is_decided:
+            return 0
         self._guest.first += bytes(data)
         found = detect(self._guest.first)
         if found is not None:
@@ -130,7 +134,10 @@ class Opening:
             self._go_whole(found.hello.server_name if found.hello is not None else "")
 
     def _go_whole(self, server_name: str) -> None:
-        """Send the connection one way as a whole."""
+        """Send the connection one way as a whole; what was decided before stays so."""
+        if self._is_decided:
+            return
+        self._is_decided = True
         _, intercept, _ = self._splicing.verdict(server_name)
         is_opening = self._local is not None or self._guest.attempt is not None
         if intercept is not None or not is_opening:

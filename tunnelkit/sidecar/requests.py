@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from tunnelkit.http.body import framing_of_request
-from tunnelkit.http.errors import HttpRefused
+from tunnelkit.http.errors import HttpRefused, Rule
 from tunnelkit.http.head import Fields, RequestHead, read_request, values_of, write_fields
 
 __all__ = ["PROBE_AGENT", "RequestFacts", "facts_of", "is_probe", "refusal_of"]
@@ -63,7 +63,8 @@ class RequestFacts:
     def header(self, name: str) -> str | None:
         """Return the value of a header, whose name is in lower case; None: there is none."""
         values = [value.decode("latin-1") for value in values_of(self.fields, name.encode())]
-        return ", ".join(values) if values else None
+        # One Cookie may come as several fields in HTTP/2 (RFC 9113 §8.2.3).
+        return ("; " if name == "cookie" else ", ").join(values) if values else None
 
     def member(self, header: str, key: str) -> str | None:
         """Return the first member of that key in `tracestate` or `baggage`; None: there is none."""
@@ -102,7 +103,9 @@ def refusal_of(facts: RequestFacts) -> HttpRefused | None:
     fields = facts.fields
     if not any(values_of(fields, b"host")):
         fields = ((b"Host", b"shop"), *fields)
-    line = f"{facts.method} {facts.target} HTTP/1.1\r\n".encode()
+    line = f"{facts.method} {facts.target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
+    if any(set(b"\r\n") & set(name + value) for name, value in fields):
+        return HttpRefused(400, Rule.LINE_END)
     try:
         found = read_request(line + write_fields(fields) + b"\r\n")
         if found is not None:

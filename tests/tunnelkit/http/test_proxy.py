@@ -23,6 +23,7 @@ class Side:
         self.offers = 0
         self.room = 1 << 30
         self.ended = ""
+        self.is_stopped = False
         self.into: End | None = None
         self._waiting = b""
 
@@ -53,6 +54,7 @@ class Side:
         self.ended = "reset"
 
     def stop(self, code: int, text: str) -> None:
+        self.is_stopped = True
         self._waiting = b""
 
     def resume(self) -> None:
@@ -418,7 +420,7 @@ def test_client_that_stays_after_the_end_is_sent_away(world: World) -> None:
     world.client.push(b"more" * 1000)
     assert (world.client.waiting, world.client.ended) == (0, "finished")
     world.timers.pop()()
-    assert (world.client.ended, world.over) == ("reset", 1)
+    assert (world.client.ended, world.client.is_stopped, world.over) == ("finished", True, 1)
 
 
 # --- other protocols ----------------------------------------------------------------------------
