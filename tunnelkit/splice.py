@@ -44,6 +44,7 @@ class PipeEnd:
     """
 
     __slots__ = (
+        "_has_ended",
         "_is_over",
         "_on_over",
         "_pending",
@@ -63,19 +64,27 @@ class PipeEnd:
         self.bytes_out = 0
         self._on_over = on_over
         self._pending: Buffer = b""
+        self._has_ended = False
         self._read_over = False
         self._write_over = False
         self._want_write = False
         self._is_over = False
 
     def join(self, other: End, first: bytes = b"") -> None:
-        """Begin to push into *other*: *first*, then what nobody has taken yet, and what comes."""
+        """Begin to push into *other*: *first*, then what nobody has taken yet, and what comes.
+
+        A pipe that has ended in the meantime ends *other* too, once it has taken all of that.
+        """
         self.other = other
         if first:
             self._pending = first + bytes(self._pending)
+        if self._has_ended:
+            self._read_over = False  # until *other* has been told
         self.pipe.start(self._ready)
         if self._pending:
             self.resume()
+        elif self._has_ended:
+            self._end_of_file()
         else:
             self._want(readable=True)
 
@@ -137,7 +146,7 @@ class PipeEnd:
             self._broken(str(error))
 
     def _end_of_file(self) -> None:
-        self._read_over = True
+        self._has_ended = self._read_over = True
         self.other.finish()
         if self._write_over:
             self._close_if_over()
@@ -211,6 +220,9 @@ class PipeEnd:
                 self._pending = self._pending[taken:]
                 return
             self._pending = b""  # and no empty view, which would keep a block of the pump in use
+            if self._has_ended:
+                self._end_of_file()
+                return
         self._want(readable=True)
         self._read()
 

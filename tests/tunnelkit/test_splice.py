@@ -441,6 +441,24 @@ async def test_spliced_memory_pipes_carry_everything(
     assert len(over) == 2
 
 
+async def test_pipe_that_ended_before_it_was_joined_loses_nothing(
+    autojump_clock: MockClock, pump: Pump
+) -> None:
+    network = MemoryNetwork(latency=0.01, bandwidth=1e6)
+    (left, left_far), (right, right_far) = (memory_pipe_pair(pump, network) for _ in range(2))
+    end = PipeEnd(left)
+    left_far.send_eof()
+    end.join(NullEnd())
+    await trio.sleep(1)
+    first, received = bytes(300_000), bytearray()
+    splice_pipes(end, PipeEnd(right), first)  # more than a pipe takes at once
+    right_far.start(_exchanger(right_far, [memoryview(b"")], received, 0))
+    right_far.want(readable=True, writable=True)
+    await trio.sleep(5)
+    assert len(received) == len(first)
+    left_far.close()
+
+
 def _exchanger(
     pipe: Pipe, rest: list[memoryview], received: bytearray, side: int
 ) -> Callable[[bool, bool], None]:

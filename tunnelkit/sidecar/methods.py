@@ -23,7 +23,7 @@ from . import (
     Sidecar,
     read_conditions,
 )
-from .requests import refusal_of
+from .requests import octets_of, refusal_of
 from .ruleset import Target
 
 __all__ = ["intercept_status", "port_status", "sidecar_methods"]
@@ -86,10 +86,6 @@ def explanation(choice: Choice) -> dict[str, object]:
 def traced(sidecar: Sidecar, port: str, trace: str) -> list[dict[str, object]]:
     """Describe where the requests of a trace went, as far as they are remembered."""
     return [asdict(one) for one in sidecar.decisions_of(port) if one.trace == trace.lower()]
-
-
-def _bytes_of(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def read_target(text: str, port: str) -> Target:
@@ -164,7 +160,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         if trace:
             return {"port": port, "requests": traced(sidecar, port, trace)}
         pairs = (headers or {}).items()
-        fields = [(_bytes_of(name), _bytes_of(value)) for name, value in pairs]
+        fields = [(octets_of(name), octets_of(value)) for name, value in pairs]
         facts = RequestFacts(method, path, tuple(fields))
         choice = sidecar.explain(port, facts)
         refused = refusal_of(facts) if sidecar.ports[port].reads_requests else None

@@ -70,10 +70,7 @@ class Opening:
 
     def target_ended(self) -> None:
         """The target has nothing to say, and has said so."""
-        local = self._local
-        self._go_whole("")
-        if local is not None and local.other is self._guest.end:
-            self._guest.end.finish()
+        self._go_whole("")  # and whoever it is joined to is told
 
     def target_is_gone(self) -> None:
         """The target broke off before anybody spoke."""
@@ -104,8 +101,7 @@ class Opening:
         return len(data)
 
     def finish(self) -> None:
-        self._guest.is_ended = True
-        self._go_whole("")
+        self._go_whole("")  # where it goes is told once the end of the pipe is joined to it
 
     def abort(self, code: int, text: str) -> None:
         self.reset(code, text)

@@ -23,7 +23,7 @@ from tunnelkit.http.body import framing_of_request
 from tunnelkit.http.errors import HttpRefused, Rule
 from tunnelkit.http.head import Fields, RequestHead, read_request, values_of, write_fields
 
-__all__ = ["PROBE_AGENT", "RequestFacts", "facts_of", "is_probe", "refusal_of"]
+__all__ = ["PROBE_AGENT", "RequestFacts", "facts_of", "is_probe", "octets_of", "refusal_of"]
 
 PROBE_AGENT: Final = "kube-probe/"
 """How the `User-Agent` of a kubelet's probes begins."""
@@ -98,12 +98,20 @@ def facts_of(head: RequestHead, server_name: str = "") -> RequestFacts:
     return RequestFacts(method, target, head.fields, server_name)
 
 
+def octets_of(text: str) -> bytes:
+    """Return a text as UTF-8; bytes that were none, and came escaped (PEP 383), as they were."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, as JSON can say it
+        return text.encode("utf-8", "surrogatepass")
+
+
 def refusal_of(facts: RequestFacts) -> HttpRefused | None:
     """Return why a port that reads requests carries this one on to nobody; None: it does."""
     fields = facts.fields
     if not any(values_of(fields, b"host")):
         fields = ((b"Host", b"shop"), *fields)
-    line = f"{facts.method} {facts.target} HTTP/1.1\r\n".encode("utf-8", "surrogateescape")
+    line = octets_of(f"{facts.method} {facts.target} HTTP/1.1\r\n")
     if any(set(b"\r\n") & set(name + value) for name, value in fields):
         return HttpRefused(400, Rule.LINE_END)
     try:

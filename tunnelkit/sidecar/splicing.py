@@ -27,14 +27,12 @@ __all__ = ["Guest", "Hall", "Splicing"]
 class Guest:
     """A client connection that has not been joined to anything yet."""
 
-    __slots__ = ("attempt", "end", "first", "is_ended")
+    __slots__ = ("attempt", "end", "first")
 
     def __init__(self, end: PipeEnd) -> None:
         self.end = end
         self.first = b""
         """What was read from it already."""
-        self.is_ended = False
-        """Whether it sends no more than that."""
         self.attempt: Attempt | None = None
         """What it waits for."""
 
@@ -108,8 +106,6 @@ class Splicing:
     def join_local(self, guest: Guest, target: PipeEnd) -> None:
         """Join a guest and the local target."""
         splice_pipes(guest.end, target, guest.first)
-        if guest.is_ended:
-            target.finish()
 
     def _go_to_peer(self, guest: Guest, session: Session, intercept: Intercept) -> None:
         metadata = ((int(Metadata.CLIENT_ADDRESS), guest.end.pipe.description.encode()),)
@@ -134,5 +130,3 @@ class Splicing:
 
     def _join(self, guest: Guest, stream: StreamCore) -> None:
         splice_stream(guest.end, stream, guest.first)
-        if guest.is_ended:
-            stream.finish()

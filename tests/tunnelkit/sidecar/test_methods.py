@@ -56,6 +56,7 @@ async def test_rules_by_command(autojump_clock: MockClock) -> None:
         ({"content-length": "5", "transfer-encoding": "chunked"}, "400 .*both Content-Length"),
         ({"content-length": "+5"}, "400 .*Content-Length is not one number"),
         ({"transfer-encoding": "gzip"}, "501 .*something else than chunked"),
+        ({"x-user": "ada\r\n\r\nGET /pay"}, "400 .*something else than CRLF"),
     ],
 )
 async def test_request_that_is_refused_is_explained(
@@ -69,6 +70,13 @@ async def test_request_that_is_refused_is_explained(
         stage.sidecar.remove_rule("web", "ada")
         unread: Any = await explain("web", headers=headers)
     assert unread["target"] == "the workload"
+
+
+@pytest.mark.parametrize("code", [0xDC80, 0xD800], ids=hex)
+async def test_path_that_is_no_text_is_refused(code: int, autojump_clock: MockClock) -> None:
+    async with shop(ADA) as (stage, _):
+        found: Any = await sidecar_methods(stage.sidecar)["explain"]("web", path=f"/{chr(code)}")
+    assert "400" in found["why"]
 
 
 async def test_rule_that_ends_by_itself(autojump_clock: MockClock) -> None:

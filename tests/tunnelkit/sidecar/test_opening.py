@@ -116,6 +116,23 @@ async def test_greeting_is_that_of_who_takes_the_connection(autojump_clock: Mock
         assert await wire.receive_some() == b"220 copy\r\n"
 
 
+@pytest.mark.parametrize("is_ended", [False, True])
+async def test_client_that_sends_on_is_counted_once(
+    is_ended: bool, autojump_clock: MockClock
+) -> None:
+    bob = rule("bob", "header:x-user=bob")
+    async with shop(bob, handler=echo, speaks=AUTO) as (stage, _):
+        await _intercepted(stage)
+        before = stage.port.counts["peer"]
+        wire = await stage.dial()
+        await wire.send_all(bytes(200_000))
+        await wire.send_eof() if is_ended else None
+        got = await wire.receive_some()
+        while len(got) < 200_000:
+            got += await wire.receive_some()
+        assert stage.port.counts["peer"] == before + 1
+
+
 async def test_rule_about_the_server_name_takes_tls(autojump_clock: MockClock) -> None:
     name = rule("name", "sni=shop.example.com")
     async with shop(name, handler=echo, speaks=AUTO) as (_, client):

@@ -1,0 +1,138 @@
+"""Streams of HTTP/2 that end at awkward moments: each ends alone, and answers arrive whole."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from h2.errors import ErrorCodes
+from h2.events import ResponseReceived
+from h2.settings import SettingCodes
+
+from tests.tunnelkit.http.h2_parties import Party, World2, fields
+
+PAGE = 16_000
+
+
+@pytest.fixture
+def world() -> World2:
+    return World2()
+
+
+def fill(sender: Party, stream_id: int, reader: Party) -> None:
+    """Send until the windows leave room for few bytes; the reader's machine opens none."""
+    while (room := min(sender.machine.local_flow_control_window(stream_id) - 10, PAGE)) > 0:
+        sender.machine.send_data(stream_id, bytes(room))
+        sender.push()
+        sender.read()
+        reader.read()
+
+
+def answering(world: World2, count: int = 1) -> Party:
+    """Let a client that reads nothing ask; return the server, whose answer fills the windows."""
+    world.client.takes_data = False
+    for _ in range(count):
+        world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    server.machine.send_headers(1, [(":status", "200")])
+    fill(server, 1, world.client)
+    return server
+
+
+@pytest.mark.parametrize("opened", ["both", "connection", "settings"])
+def test_reset_right_behind_an_open_window_harms_no_other(world: World2, opened: str) -> None:
+    server, machine = answering(world, 2), world.client.machine
+    if opened == "settings":
+        machine.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 100_000})
+    else:
+        machine.increment_flow_control_window(1000)
+    if opened == "both":
+        machine.increment_flow_control_window(1000, 1)
+    machine.reset_stream(1, ErrorCodes.CANCEL)
+    machine.increment_flow_control_window(100_000)
+    world.client.push()
+    server.read()
+    server.answer(3, b"hi")
+    assert world.client.read_body(3) == (b"hi", True)
+
+
+def test_server_that_takes_the_rest_and_resets_harms_no_other(world: World2) -> None:
+    world.client.ask(fields("/a", "POST"), ends=False)
+    world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.takes_data = False
+    server.read()
+    fill(world.client, 1, server)
+    server.machine.increment_flow_control_window(5000)
+    server.machine.increment_flow_control_window(5000, 1)
+    server.machine.send_headers(1, [(":status", "200")], end_stream=True)
+    server.machine.reset_stream(1, ErrorCodes.NO_ERROR)
+    server.answer(3, b"hi")
+    kinds = {
+        event.stream_id for event in world.client.read() if isinstance(event, ResponseReceived)
+    }
+    assert kinds == {1, 3}
+
+
+def test_own_answer_ends_its_stream_though_no_byte_fits() -> None:
+    client = Party(is_client=True, settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    world = World2(client=client, refuse_with=503)
+    asked = world.client.ask(fields("/a"))
+    assert world.client.read_body(asked) == (b"", True)
+    assert client.machine.open_outbound_streams == 0
+
+
+def test_client_that_goes_away_reads_slowly_to_the_end(world: World2) -> None:
+    asked = world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    world.client.side.push(b"\0\0\x08\7\0\0\0\0\0" + struct.pack("!II", 0, 0))
+    world.client.read()
+    world.client.side.room = 100
+    server.answer(asked, bytes(5000))
+    assert world.client.side.ended == ""
+    world.client.side.room = 1 << 20
+    world.proxy.resume()
+    assert world.client.read_body(asked) == (bytes(5000), True)
+    assert world.client.side.ended == "finished"
+
+
+@pytest.mark.parametrize("ending", ["finish", "reset"])
+def test_answer_that_has_come_whole_outlives_its_server(world: World2, ending: str) -> None:
+    server = answering(world)
+    server.machine.send_data(1, b"the end", end_stream=True)
+    server.push()
+    assert server.side.into is not None
+    if ending == "finish":
+        server.side.into.finish()
+    else:
+        server.side.into.reset(0, "it broke")
+    world.client.takes_data = True
+    world.client.machine.acknowledge_received_data(65_535, 1)
+    world.client.push()
+    body, ended = world.client.read_body(1)
+    assert (body[-7:], ended) == (b"the end", True)
+
+
+def test_endless_interim_answers_are_not_taken(world: World2) -> None:
+    world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    world.client.side.room = 0
+    for number in range(400):
+        hint = [(":status", "103"), ("link", f"{number:04}" * 1000)]
+        server.machine.send_headers(1, hint)
+        server.push()
+    assert world.proxy.side.outlet.waiting_bytes < 300_000 < server.side.waiting
+
+
+def test_nothing_is_asked_for_a_client_that_is_gone(world: World2) -> None:
+    world.is_slow = True
+    world.client.ask(fields("/a"))
+    goaway = b"\0\0\x08\7\0\0\0\0\0" + struct.pack("!II", 0, 0)
+    world.client.machine.reset_stream(1, ErrorCodes.CANCEL)
+    world.client.side.push(goaway + world.client.machine.data_to_send())
+    assert (world.over, world.client.side.ended) == (1, "finished")
+    world.attach(*world.late.pop())
+    assert world.servers[b"a"].side.ended != ""
