@@ -8,6 +8,7 @@ chunks, which are written anew from what was understood.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -142,10 +143,15 @@ class BodyReader:
         status: with which it is refused.
     """
 
-    __slots__ = ("_left", "_partial", "_state", "_status", "framing", "is_over", "trailers")
+    __slots__ = (
+        *("_left", "_partial", "_state", "_status"),
+        *("framing", "is_over", "on_data", "trailers"),
+    )
 
     def __init__(self, framing: Framing, status: int = 400) -> None:
         self.framing = framing
+        self.on_data: Callable[[Buffer], None] | None = None
+        """Told of the bytes of the body, without what frames them."""
         self.is_over = framing.frame is Frame.NOTHING
         """Whether the message has ended."""
         self.trailers: Fields = ()
@@ -169,11 +175,12 @@ class BodyReader:
             return [], 0
         if frame is Frame.CHUNKS:
             return self._take_chunks(data)
-        if frame is not Frame.LENGTH:
-            return [data], len(data)
-        part = data[: self._left]
-        self._left -= len(part)
-        self.is_over = not self._left
+        part = data if frame is not Frame.LENGTH else data[: self._left]
+        if self.on_data is not None:
+            self.on_data(part)
+        if frame is Frame.LENGTH:
+            self._left -= len(part)
+            self.is_over = not self._left
         return [part], len(part)
 
     def ended(self) -> bool:
@@ -197,6 +204,8 @@ class BodyReader:
         while at < len(data) and not self.is_over:
             if self._state is _CHUNK_DATA:
                 part = data[at : at + self._left]
+                if self.on_data is not None:
+                    self.on_data(part)
                 found.append(part)
                 at += len(part)
                 self._left -= len(part)

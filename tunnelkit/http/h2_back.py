@@ -22,9 +22,9 @@ from h2.exceptions import ProtocolError
 from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import Buffer, End
 
-from .h2_fields import is_answer, is_trailers
+from .h2_fields import headers_of, is_answer, is_trailers
 from .h2_gate import Flood, GoAway
-from .h2_lane import Exchange, Lane
+from .h2_lane import Exchange
 from .h2_side import Side
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class H2Back:
         self._begin_waiting()
         self._end_if_left()
 
+    def give_up(self, exchange: Exchange, code: int) -> None:
+        """The client has reset a stream."""
+        if exchange.back_id:
+            self.side.reset(exchange.back_id, code)
+
     def _begin_waiting(self) -> None:
         most = self.side.machine.remote_settings.max_concurrent_streams
         while self._waiting and self._is_attached and not (self._is_leaving or self.side.is_over):
@@ -75,13 +80,13 @@ class H2Back:
 
     def _begin(self, exchange: Exchange) -> None:
         assert self._proxy is not None  # nobody begins once it is closed
-        machine, up = self.side.machine, exchange.up
+        machine, up, sends = self.side.machine, exchange.up, exchange.route.sends
         exchange.back_id = machine.get_next_available_stream_id()
         self._exchanges[exchange.back_id] = exchange
         up.is_over = up.is_empty
-        machine.send_headers(exchange.back_id, exchange.headers, end_stream=up.is_over)
-        exchange.down = Lane(self.side, exchange.back_id)
-        exchange.down.join(self._proxy.side, exchange.client_id)
+        headers = exchange.headers if sends is None else headers_of(sends, exchange.headers)
+        machine.send_headers(exchange.back_id, headers, end_stream=up.is_over)
+        exchange.begin_answer(self.side, exchange.back_id, self._proxy.side)
         up.join(self.side, exchange.back_id)
         up.pass_on()
 
@@ -167,11 +172,11 @@ class H2Back:
             proxy.answer(exchange, 502, "the server's answer breaks HTTP/2")
             return
         if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
-            is_final = isinstance(event, ResponseReceived)
-            down.is_over = isinstance(event, ResponseReceived) and event.stream_ended is not None
-            proxy.begun(exchange, event.headers or [], is_final=is_final, ends=down.is_over)
+            is_last = isinstance(event, ResponseReceived) and event.stream_ended is not None
+            proxy.begun(exchange, event.headers or [], is_last=is_last)
         elif isinstance(event, DataReceived):
-            down.take(event)
+            size = event.flow_controlled_length or 0
+            down.take(event.data or b"", size, is_last=event.stream_ended is not None)
         elif isinstance(event, TrailersReceived):
             down.trailers = event.headers
         elif isinstance(event, StreamEnded):

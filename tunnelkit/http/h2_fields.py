@@ -10,9 +10,17 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from .head import Fields, RequestHead
+from .head import Fields, RequestHead, ResponseHead, values_of
 
-__all__ = ["head_of", "is_answer", "is_trailers"]
+__all__ = [
+    "answer_of",
+    "head_of",
+    "headers_of",
+    "headers_of_answer",
+    "is_answer",
+    "is_trailers",
+    "trailers_of",
+]
 
 _HTTP2: Final = b"2"
 _METHOD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -83,3 +91,47 @@ def head_of(headers: Pairs) -> RequestHead | None:
     if authority is not None and not hosts:
         fields = ((b"host", authority), *fields)
     return RequestHead(method, target, _HTTP2, fields)
+
+
+def headers_of(head: RequestHead, came: Pairs) -> list[tuple[bytes, bytes]]:
+    """Return a request that was written anew as HTTP/2 says it.
+
+    Args:
+        came: the fields of the request as it came, of which it keeps the scheme.
+    """
+    scheme = next((value for name, value in came if name == b":scheme"), b"http")
+    pseudo = [(b":method", head.method), (b":scheme", scheme)]
+    pseudo += [(b":authority", value) for value in values_of(head.fields, b"host")]
+    return [*pseudo, (b":path", head.target), *_lowered(head.fields, without=b"host")]
+
+
+def answer_of(headers: Pairs) -> ResponseHead:
+    """Return the head of an answer as HTTP/1.1 says it, without a reason."""
+    pseudo = next(value for name, value in headers if name == b":status")
+    fields = tuple(field for field in headers if field[0][:1] != b":")
+    return ResponseHead(int(pseudo), b"", _HTTP2, fields)
+
+
+def headers_of_answer(head: ResponseHead) -> list[tuple[bytes, bytes]]:
+    """Return the head of an answer of HTTP/1.x as HTTP/2 says it (RFC 9113 §8.2.2)."""
+    return [(b":status", b"%d" % head.status), *_lowered(head.fields)]
+
+
+def trailers_of(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return trailers of HTTP/1.x as HTTP/2 says them."""
+    return _lowered(fields)
+
+
+def _lowered(fields: Fields, without: bytes = b"") -> list[tuple[bytes, bytes]]:
+    """Return fields with names in lower case, without those about one connection."""
+    named = {
+        word.strip().lower()
+        for value in values_of(fields, b"connection")
+        for word in value.split(b",")
+    }
+    pairs = ((name.lower(), value) for name, value in fields)
+    return [
+        (name, value)
+        for name, value in pairs
+        if name not in _OF_CONNECTIONS and name not in named and name != without
+    ]

@@ -3,18 +3,64 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
-from h2.events import DataReceived
+from tunnelkit.wire.stream import Buffer
 
-from .h2_side import Headers, Side
-from .head import RequestHead
-from .proxy import Route
+from .h2_side import Headers
+from .head import Fields, RequestHead
+from .routing import NO_ROUTE, Route
 
-if TYPE_CHECKING:
-    from .h2_back import H2Back
+__all__ = ["Exchange", "Lane", "Server", "Source", "Target"]
 
-__all__ = ["Exchange", "Lane"]
+
+class Source(Protocol):
+    """A connection from which bytes of streams come."""
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """Let so much more of a stream come: it was passed on, or nobody wants it."""
+
+
+class Target(Protocol):
+    """A connection to which bytes of streams go."""
+
+    def room(self, stream_id: int) -> int:
+        """Return how many bytes of a stream can be sent now."""
+
+    def send_data(self, stream_id: int, data: bytes, *, ends: bool) -> None:
+        """Send bytes of a stream, for which there is room."""
+
+    def send_headers(self, stream_id: int, headers: Headers, *, ends: bool) -> None:
+        """Send a head, or trailers."""
+
+    def end_stream(self, stream_id: int) -> None:
+        """End a stream."""
+
+
+class Server(Protocol):
+    """A connection to a server, as the proxy of a client sees it."""
+
+    def wait(self, exchange: Exchange) -> None:
+        """Send a request once that can be done."""
+
+    def take_waiting(self) -> list[Exchange]:
+        """Return the requests that were not sent."""
+
+    def give_up(self, exchange: Exchange, code: int) -> None:
+        """The client has reset a stream."""
+
+    def forget(self, exchange: Exchange) -> None:
+        """A stream has ended."""
+
+    def flush(self) -> None:
+        """Send all that was brought about."""
+
+    def resume_server(self) -> None:
+        """Take more of the server's bytes."""
+
+    def close(self) -> None:
+        """End the connection."""
 
 
 class Lane:
@@ -26,6 +72,8 @@ class Lane:
     """
 
     __slots__ = (
+        "_on_data",
+        "_on_end",
         "_waiting",
         "from_id",
         "has_ended",
@@ -36,10 +84,10 @@ class Lane:
         "trailers",
     )
 
-    def __init__(self, source: Side, from_id: int) -> None:
+    def __init__(self, source: Source, from_id: int) -> None:
         self.source = source
         self.from_id = from_id
-        self.target: Side | None = None
+        self.target: Target | None = None
         """The connection to which it goes; None: not known yet."""
         self.to_id = 0
         self.trailers: Headers | None = None
@@ -48,30 +96,50 @@ class Lane:
         self.is_over = False
         """Whether its end was passed on, or nobody wants it."""
         self._waiting: deque[tuple[bytes, int]] = deque()
+        self._on_data: Callable[[Buffer], None] | None = None
+        self._on_end: Callable[[Fields], None] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether it has ended, and nothing waits."""
         return self.has_ended and not self._waiting and not self.trailers
 
-    def join(self, target: Side, to_id: int) -> None:
+    def join(self, target: Target, to_id: int) -> None:
         """Pass bytes on to a stream."""
         self.target = target
         self.to_id = to_id
 
-    def take(self, event: DataReceived) -> None:
-        """Bytes came: pass on what can be passed on."""
-        data, size = event.data or b"", event.flow_controlled_length or 0
+    def show(self, on_data: Callable[[Buffer], None], on_end: Callable[[Fields], None]) -> None:
+        """Tell somebody what has come, and what comes."""
+        for data, _ in self._waiting:
+            on_data(data)
+        self._on_data, self._on_end = on_data, on_end
+        if self.has_ended:
+            on_end(())
+
+    def take(self, data: bytes, size: int, *, is_last: bool) -> None:
+        """Bytes came: pass on what can be passed on.
+
+        Args:
+            size: what is to be acknowledged, bytes: *data*, and what was around it.
+        """
         if self.is_over or not data:
             self.source.acknowledge(self.from_id, size)
         else:
             self._waiting.append((data, size))
-        self.has_ended |= event.stream_ended is not None
-        self.pass_on()
+            if self._on_data is not None:
+                self._on_data(data)
+        if is_last:
+            self.end()
+        else:
+            self.pass_on()
 
     def end(self) -> None:
         """No more comes."""
-        self.has_ended = True
+        if not self.has_ended:
+            self.has_ended = True
+            if self._on_end is not None:
+                self._on_end(tuple(self.trailers or ()))
         self.pass_on()
 
     def pass_on(self) -> None:
@@ -112,6 +180,7 @@ class Exchange:
     __slots__ = (
         "back",
         "back_id",
+        "cancel_deadline",
         "client_id",
         "down",
         "head",
@@ -122,12 +191,12 @@ class Exchange:
         "up",
     )
 
-    def __init__(self, client: Side, client_id: int, headers: Headers, head: RequestHead) -> None:
+    def __init__(self, client: Source, client_id: int, headers: Headers, head: RequestHead) -> None:
         self.client_id = client_id
         self.headers = headers
         self.head = head
-        self.route = Route(None)
-        self.back: H2Back | None = None
+        self.route = NO_ROUTE
+        self.back: Server | None = None
         """The connection to the server that it goes to."""
         self.back_id = 0
         """Its stream there; 0: it waits for one."""
@@ -137,9 +206,37 @@ class Exchange:
         """With what the stream ends once all of a whole answer has gone."""
         self.up = Lane(client, client_id)
         self.down: Lane | None = None
+        self.cancel_deadline: Callable[[], None] | None = None
 
     @property
     def is_done(self) -> bool:
         """Whether both directions have ended."""
         is_answered = self.down is not None and self.down.is_over
         return is_answered and (self.up.is_over or self.late_code is not None)
+
+    def go(self, route: Route) -> None:
+        """It is known where it goes."""
+        self.route = route
+        if route.watch is not None:
+            self.up.show(route.watch.request_data, route.watch.request_ended)
+
+    def begin_answer(self, source: Source, from_id: int, client: Target) -> Lane:
+        """Return the lane of the answer, once the request goes to a server."""
+        self.down = Lane(source, from_id)
+        self.down.join(client, self.client_id)
+        watch = self.route.watch
+        if watch is not None:
+            watch.sent_to(self.route.sends or self.head, str(self.route.key))
+            self.down.show(watch.answer_data, watch.answer_ended)
+        return self.down
+
+    def over(self, why: str) -> None:
+        """Nothing more comes of it.
+
+        Args:
+            why: what is missing was cut off; "": nothing is.
+        """
+        if self.cancel_deadline is not None:
+            self.cancel_deadline()
+        if self.route.watch is not None:
+            self.route.watch.over(why)

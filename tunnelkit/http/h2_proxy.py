@@ -12,14 +12,15 @@ fields in their order, data, trailers, and how it ends.
 * A reset goes on as a reset with the same code.  A server that goes away (GOAWAY) gets no new
   streams; those that it has not seen are refused, so that the client may send them again.
 * A server that cannot be reached is answered for: with a status, or with one of gRPC.
+* A route may say that its server speaks HTTP/1.1: then each stream has a connection to it, which
+  the next one uses again (`h1_back`).
 * Whoever floods is sent away (`h2_gate`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Final
-from urllib.parse import quote
+from collections.abc import Callable, Hashable
+from functools import partial
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -36,18 +37,17 @@ from h2.exceptions import ProtocolError
 
 from tunnelkit.wire.stream import NULL_END, Buffer, End
 
+from .answers import Reply, grpc_fields, head_of_reply, is_grpc
+from .h1_back import H1Back
 from .h2_back import H2Back
-from .h2_fields import head_of, is_trailers
+from .h2_fields import answer_of, head_of, headers_of_answer, is_trailers
 from .h2_gate import Flood
-from .h2_lane import Exchange
+from .h2_lane import Exchange, Server
 from .h2_side import Headers, Side
-from .head import MAX_FIELDS, MAX_TARGET_BYTES, RequestHead, values_of
-from .proxy import Owner, Reached, Route
+from .head import MAX_FIELDS, MAX_TARGET_BYTES
+from .routing import Owner, Reached, Route
 
 __all__ = ["H2Proxy"]
-
-_GRPC: Final = b"application/grpc"
-_UNAVAILABLE: Final = b"14"
 
 
 class H2Proxy:
@@ -60,16 +60,19 @@ class H2Proxy:
         self._exchanges: dict[int, Exchange] = {}
         self._backs: dict[Hashable, H2Back] = {}
         """Those that take new streams."""
-        self._all: set[H2Back] = set()
+        self._http1: dict[Hashable, set[H1Back]] = {}
+        self._all: set[Server] = set()
         self._is_leaving = False
         self._is_over = False
         self._is_taking = False
         """Whether events of the client are gone through: nothing is closed meanwhile."""
+        self._cancel_idle: Callable[[], None] | None = None
 
     def join(self, client: End) -> None:
         """Send answers to *client* from now on."""
         self.side.outlet.end = client
         self.side.flush()
+        self._wait_for_request()
 
     # --- from the client ----------------------------------------------------------------------
 
@@ -104,7 +107,8 @@ class H2Proxy:
             if isinstance(event, DataReceived):
                 self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
         elif isinstance(event, DataReceived):
-            exchange.up.take(event)
+            size = event.flow_controlled_length or 0
+            exchange.up.take(event.data or b"", size, is_last=event.stream_ended is not None)
             self.forget_if_done(exchange)
         elif isinstance(event, TrailersReceived):
             if is_trailers(event.headers or []):
@@ -128,23 +132,78 @@ class H2Proxy:
         exchange.up.has_ended = event.stream_ended is not None
         self._exchanges[stream_id] = exchange
         self.request_count += 1
+        self._stop_idling()
+        seconds = self.owner.limits.request_seconds
+        if seconds is not None:
+            late = partial(self._is_late, exchange, seconds)
+            exchange.cancel_deadline = self.owner.start_timer(seconds, late)
         if len(head.target) > MAX_TARGET_BYTES:
             self.answer(exchange, 414, f"the target is longer than {MAX_TARGET_BYTES} bytes")
         elif len(head.fields) > MAX_FIELDS:
             self.answer(exchange, 431, f"there are more than {MAX_FIELDS} fields")
         else:
-            self._send_to(exchange, self.owner.route(head))
+            self.owner.route(head, partial(self._routed, exchange))
 
-    def _send_to(self, exchange: Exchange, route: Route) -> None:
-        exchange.route = route
-        back = self._backs.get(route.key)
+    def _routed(self, exchange: Exchange, route: Route) -> None:
+        """It is known where a request goes."""
+        if self._exchanges.get(exchange.client_id) is not exchange:
+            return  # the client has given it up in the meantime
+        exchange.go(route)
+        if route.reply is not None:
+            self._reply(exchange, route.reply)
+        else:
+            self.ask(exchange)
+        if not self._is_taking:
+            self.flush()
+
+    def ask(self, exchange: Exchange) -> None:
+        """Send a request to the server of its route."""
+        key = exchange.route.key
+        back: Server | None = self._backs.get(key)
+        if exchange.route.is_http1:
+            back = next((one for one in self._http1.get(key, ()) if one.is_free), None)
         if back is not None:
             back.wait(exchange)
             return
-        back = self._backs[route.key] = H2Back(self)
-        self._all.add(back)
-        back.wait(exchange)
-        self.owner.connect(route, back)
+        made = self._new_back(exchange.route)
+        made.wait(exchange)
+        self.owner.connect(exchange.route, made)
+
+    def _new_back(self, route: Route) -> H1Back | H2Back:
+        made: H1Back | H2Back
+        if route.is_http1:
+            made = H1Back(self)
+            self._http1.setdefault(route.key, set()).add(made)
+        else:
+            made = self._backs[route.key] = H2Back(self)
+        self._all.add(made)
+        return made
+
+    # --- how long a client may take -----------------------------------------------------------
+
+    def _wait_for_request(self) -> None:
+        """The client may take its time to ask for something, but not for ever."""
+        seconds = self.owner.limits.idle_seconds
+        if seconds is not None and not self._exchanges and not self._is_over:
+            self._stop_idling()
+            self._cancel_idle = self.owner.start_timer(seconds, self._is_idle_for_long)
+
+    def _stop_idling(self) -> None:
+        cancel, self._cancel_idle = self._cancel_idle, None
+        if cancel is not None:
+            cancel()
+
+    def _is_idle_for_long(self) -> None:
+        self._cancel_idle = None
+        self.side.machine.close_connection()
+        self.side.flush()
+        self._close().finish()
+
+    def _is_late(self, exchange: Exchange, seconds: float) -> None:
+        exchange.cancel_deadline = None
+        self._withdraw(exchange, ErrorCodes.CANCEL)
+        self.answer(exchange, 504, f"the request took more than {seconds:g} s")
+        self.flush()
 
     def _pass_down(self, stream_id: int | None) -> None:
         """Windows of the client have opened: pass answers on."""
@@ -156,9 +215,13 @@ class H2Proxy:
 
     def _given_up(self, exchange: Exchange, code: int) -> None:
         """The client has reset a stream."""
-        if exchange.back is not None and exchange.back_id:
-            exchange.back.side.reset(exchange.back_id, code)
-        self._let_go(exchange)
+        self._withdraw(exchange, code)
+        self._let_go(exchange, "the client gave it up")
+
+    def _withdraw(self, exchange: Exchange, code: int) -> None:
+        """Tell the server that nobody wants its answer."""
+        if exchange.back is not None:
+            exchange.back.give_up(exchange, code)
 
     def finish(self) -> None:
         """The client has ended its side, and with it everything."""
@@ -185,10 +248,18 @@ class H2Proxy:
 
     # --- from servers -------------------------------------------------------------------------
 
-    def begun(self, exchange: Exchange, headers: Headers, *, is_final: bool, ends: bool) -> None:
+    def begun(self, exchange: Exchange, headers: Headers, *, is_last: bool) -> None:
         """The head of an answer goes to the client."""
-        exchange.is_begun |= is_final
-        self.side.send_headers(exchange.client_id, headers, ends=ends)
+        route = exchange.route
+        if route.answers is not None:
+            headers = headers_of_answer(route.answers(answer_of(headers)))
+        if route.watch is not None:
+            route.watch.answer_begun(answer_of(headers))
+        exchange.is_begun |= headers[0][1][:1] != b"1"
+        self.side.send_headers(exchange.client_id, headers, ends=is_last)
+        if is_last and exchange.down is not None:
+            exchange.down.is_over = True
+            exchange.down.end()
 
     def forget_if_done(self, exchange: Exchange) -> None:
         """Forget a stream whose two directions have ended."""
@@ -201,48 +272,76 @@ class H2Proxy:
     def refuse(self, exchange: Exchange, code: int) -> None:
         """A server has reset a stream, or does not take it: so it is for the client."""
         self.side.reset(exchange.client_id, code)
-        self._let_go(exchange)
+        self._let_go(exchange, "the server reset the stream")
 
-    def _let_go(self, exchange: Exchange) -> None:
+    def _let_go(self, exchange: Exchange, why: str = "") -> None:
+        exchange.over("" if exchange.is_done else why)
         exchange.up.drop()
         if exchange.down is not None:
             exchange.down.drop()
         self._exchanges.pop(exchange.client_id, None)
         if exchange.back is not None:
             exchange.back.forget(exchange)
+        self._wait_for_request()
 
     def answer(self, exchange: Exchange, status: int, text: str) -> None:
         """Answer ourselves where no server does."""
         if exchange.is_begun:
             self.refuse(exchange, ErrorCodes.INTERNAL_ERROR)
             return
-        room = self.side.room(exchange.client_id)
-        headers, body = _answer_of(exchange.head, status, text, room)
-        self.begun(exchange, headers, is_final=True, ends=not body)
-        if body:
+        if is_grpc(exchange.head):
+            self.begun(exchange, list(grpc_fields(text)), is_last=True)
+            self._answered(exchange)
+        else:
+            self._reply(exchange, self.owner.reply(exchange.head, status, text))
+
+    def _reply(self, exchange: Exchange, reply: Reply) -> None:
+        """Give an answer of our own; its body only if there is room for it at once."""
+        head, watch = head_of_reply(reply), exchange.route.watch
+        is_wanted = exchange.head.method != b"HEAD"
+        body = reply.body if self.side.room(exchange.client_id) >= len(reply.body) else b""
+        if is_wanted and body != reply.body:
+            head = head_of_reply(Reply(reply.status, b"", reply.kind, reply.fields))
+        headers = headers_of_answer(head)
+        if watch is not None:
+            watch.answer_begun(head)
+            watch.answer_data(body)
+            watch.answer_ended(())
+        exchange.is_begun = True
+        has_body = is_wanted and body != b""
+        self.side.send_headers(exchange.client_id, headers, ends=not has_body)
+        if has_body:
             self.side.send_data(exchange.client_id, body, ends=True)
+        self._answered(exchange)
+
+    def _answered(self, exchange: Exchange) -> None:
+        """The client has an answer of ours: the rest of its request is not wanted."""
         if not exchange.up.has_ended:
             self.side.reset(exchange.client_id, ErrorCodes.NO_ERROR)
-        self._let_go(exchange)
+        self._let_go(exchange, "" if exchange.up.has_ended else "it was answered before its end")
 
     def reroute(self, back: Reached, route: Route) -> None:
         """A server was not connected to, and has seen nothing: ask another one."""
-        assert isinstance(back, H2Back)  # as all that this proxy has asked for
+        assert isinstance(back, (H1Back, H2Back))  # as all that this proxy has asked for
         self.gone(back)
         for exchange in back.take_waiting():
-            self._send_to(exchange, route)
+            route.watch = exchange.route.watch
+            exchange.route = route
+            self.ask(exchange)
         self.flush()
 
-    def leaving(self, back: H2Back) -> None:
+    def leaving(self, back: Server) -> None:
         """A server takes no more streams."""
         for key, known in list(self._backs.items()):
             if known is back:
                 del self._backs[key]
 
-    def gone(self, back: H2Back) -> None:
+    def gone(self, back: Server) -> None:
         """The connection to a server has ended."""
         self.leaving(back)
         self._all.discard(back)
+        for backs in self._http1.values():
+            backs.discard(back)
 
     def flush(self) -> None:
         """Send all that was brought about."""
@@ -274,30 +373,11 @@ class H2Proxy:
             back.close()
         self._all.clear()
         self._backs.clear()
+        self._http1.clear()
+        self._stop_idling()
         self.side.flush()
         self.side.is_over = True
         client = self.side.outlet.end
         self.side.outlet.drop()
         self.owner.proxy_over()
         return client
-
-
-def _answer_of(head: RequestHead, status: int, text: str, room: int) -> tuple[Headers, bytes]:
-    """Return an answer of our own: of gRPC where that is what the client speaks.
-
-    Args:
-        room: for the body, bytes; it is left out where it does not fit in.
-    """
-    kind = next(values_of(head.fields, b"content-type"), b"")
-    if kind.startswith(_GRPC):
-        message = quote(text, safe=" !#$&'()*+,/:;=?@[]").encode()
-        return [
-            *((b":status", b"200"), (b"content-type", _GRPC)),
-            *((b"grpc-status", _UNAVAILABLE), (b"grpc-message", message)),
-        ], b""
-    body = f"{text}\n".encode()
-    body = body if len(body) <= room else b""
-    return [
-        *((b":status", b"%d" % status), (b"content-type", b"text/plain; charset=utf-8")),
-        *((b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")),
-    ], body

@@ -6,8 +6,9 @@ How it works
 server that its requests go to is a `Back`, an end as well.  None of them waits or starts a task:
 what cannot be taken now is not taken, and whoever pushes it keeps it until `resume`.
 
-* A head is read, and its owner says by `route` where the request goes.  The server is connected to
-  if there is no connection of this client to it; meanwhile nothing more is taken from the client.
+* A head is read, and its owner says by `route` where the request goes, at once or later.  The
+  server is connected to if there is no connection of this client to it; meanwhile nothing more is
+  taken from the client.
 * The head is written anew, and the body goes on as it comes, in both directions at the same time:
   a response may begin, and end, before its request has.
 * The next request is looked at when both have ended.  So answers stay in order, and a client that
@@ -23,25 +24,21 @@ what cannot be taken now is not taken, and whoever pushes it keeps it until `res
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import partial
+from typing import Final
 
 from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import Buffer, End
 
-from .answers import answer_of, wants_json
-from .body import (
-    BodyReader,
-    Frame,
-    framing_of_request,
-    framing_of_response,
-    keeps_connection,
-)
+from .answers import Reply, head_of_reply
+from .back import Back, Exchange
+from .body import BodyReader, Frame, framing_of_request
 from .errors import HttpRefused, Rule
-from .head import MAX_HEAD_BYTES, RequestHead, read_request, read_response
-from .outlet import Outlet
+from .head import MAX_HEAD_BYTES, RequestHead, ResponseHead, read_request
+from .intake import Intake
+from .routing import Owner, Reached, Route
 
-__all__ = ["Back", "HttpProxy", "Owner", "Reached", "Route"]
+__all__ = ["HttpProxy"]
 
 HEAD_SECONDS: Final = 10.0
 """How long a head may take from its first byte to its last, seconds.  Stops: clients that send a
@@ -55,81 +52,17 @@ _AGAIN: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
 """Methods that may be sent again where a connection ended before the answer (RFC 9110 §9.2.2)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a request goes."""
-
-    key: Hashable
-    """Requests of one client with one key share a connection to the server."""
-    why: str = ""
-    is_mirrored: bool = False
-    """Whether a connection that the server ends without an answer ends for the client in the same
-    way, and is not answered with 502."""
-
-
-class Reached(End, Protocol):
-    """Who wants a connection to a server: the server's bytes are pushed into it."""
-
-    def attached(self, server: End) -> None:
-        """The server was connected to."""
-
-    def failed(self, status: int, why: str) -> None:
-        """The server could not be connected to; says what the client is answered."""
-
-
-class Owner(Protocol):
-    """What a proxy asks of whoever has it."""
-
-    def route(self, head: RequestHead) -> Route:
-        """Decide where a request goes."""
-
-    def connect(self, route: Route, back: Reached) -> None:
-        """Connect to a server: `attached` or `failed` follows, now or later."""
-
-    def start_timer(self, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
-        """Call *expired* after so many seconds, unless what is returned is called before."""
-
-    def now(self) -> float:
-        """Return the seconds of a steady clock."""
-
-    def proxy_over(self) -> None:
-        """Nothing is left to do for this client."""
-
-
-class _Exchange:
-    """A request and its answer."""
-
-    __slots__ = ("back", "body", "head", "is_answered", "is_begun", "keeps", "response", "route")
-
-    def __init__(self, head: RequestHead, route: Route, body: BodyReader) -> None:
-        self.head = head
-        self.route = route
-        self.body = body
-        self.back: Back = _NOBODY
-        self.response: BodyReader | None = None
-        """Of the final answer, once its head has come."""
-        self.is_begun = False
-        """Whether a byte of an answer has gone to the client."""
-        self.is_answered = False
-        self.keeps = keeps_connection(head.fields, head.version)
-
-    @property
-    def takes_body(self) -> bool:
-        """Whether more of the request's body can go to the server now."""
-        back = self.back
-        return not self.body.is_over and back.is_attached and not back.outlet.is_full
-
-
-class HttpProxy:
+class HttpProxy(Intake):
     """The client's side; its bytes are pushed into it."""
 
     def __init__(self, owner: Owner) -> None:
+        super().__init__()
         self.owner = owner
-        self.client = Outlet()
         self.request_count = 0
         self._head = b""
         self._cancel_timer: Callable[[], None] | None = None
-        self._exchange: _Exchange | None = None
+        """Of what the client is to do next: begin a request, end its head, or leave."""
+        self._exchange: Exchange | None = None
         self._backs: dict[Hashable, Back] = {}
         self._last: Back | None = None
         self._tunnel: Back | None = None
@@ -137,11 +70,11 @@ class HttpProxy:
         self._is_ending = False
         """Whether the last byte for the client was sent: what it still sends is thrown away."""
         self._is_over = False
-        self._is_taking = False
 
     def join(self, client: End) -> None:
         """Send answers to *client* from now on."""
-        self.client.end = client
+        self.outlet.end = client
+        self._wait_for_request()
 
     @property
     def is_idle(self) -> bool:
@@ -150,26 +83,8 @@ class HttpProxy:
 
     # --- from the client ----------------------------------------------------------------------
 
-    def offer(self, data: Buffer) -> int:
-        taken = 0
-        self._is_taking = True
-        try:
-            while taken < len(data):
-                used = self._take(data[taken:] if taken else data)
-                if not used:
-                    break
-                taken += used
-        except HttpRefused as error:
-            self.refuse(error)
-            return len(data)
-        finally:
-            self._is_taking = False
-        return taken
-
-    def resume_client(self) -> None:
-        """Take more of the client's bytes: it pushes them, unless it does so right now."""
-        if not self._is_taking:
-            self.client.end.resume()
+    def _refused(self, error: HttpRefused) -> None:
+        self.refuse(error)
 
     def _take(self, data: Buffer) -> int:
         if self._tunnel is not None:
@@ -184,11 +99,19 @@ class HttpProxy:
         pieces, used = exchange.body.take(data)
         exchange.back.outlet.send(pieces)
         if exchange.body.is_over:
-            self._ended_one(exchange)
+            self._asked(exchange)
         return used
+
+    def _asked(self, exchange: Exchange) -> None:
+        """A request has ended."""
+        if exchange.route.watch is not None:
+            exchange.route.watch.request_ended(exchange.body.trailers)
+        self._ended_one(exchange)
 
     def _take_head(self, data: Buffer) -> int:
         before = len(self._head)
+        if not before:
+            self._stop_timer()
         lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
         found = read_request(lines)
         if found is None:
@@ -202,6 +125,16 @@ class HttpProxy:
         self._begin(head)
         return size - before
 
+    def _wait_for_request(self) -> None:
+        """The client may take its time to ask for something, but not for ever."""
+        seconds = self.owner.limits.idle_seconds
+        if seconds is not None and not self._head and not self._is_ending:
+            self._cancel_timer = self.owner.start_timer(seconds, self._is_idle_for_long)
+
+    def _is_idle_for_long(self) -> None:
+        self._cancel_timer = None
+        self._end()
+
     def _head_is_late(self) -> None:
         self._cancel_timer = None
         self.refuse(HttpRefused(408, Rule.SLOW_HEAD, f"more than {HEAD_SECONDS:g} s"))
@@ -212,20 +145,47 @@ class HttpProxy:
             cancel()
 
     def _begin(self, head: RequestHead) -> None:
-        body = BodyReader(framing_of_request(head))
-        exchange = self._exchange = _Exchange(head, self.owner.route(head), body)
+        exchange = self._exchange = Exchange(head, BodyReader(framing_of_request(head)))
         self.request_count += 1
-        back = self._backs.get(exchange.route.key)
-        if back is None:
-            self._connect(exchange)
-            return
-        exchange.back = self._last = back
-        back.begin(exchange)
+        seconds = self.owner.limits.request_seconds
+        if seconds is not None:
+            late = partial(self._is_late, exchange, seconds)
+            exchange.cancel_deadline = self.owner.start_timer(seconds, late)
+        self.owner.route(head, partial(self._routed, exchange))
 
-    def _connect(self, exchange: _Exchange) -> None:
+    def _is_late(self, exchange: Exchange, seconds: float) -> None:
+        exchange.cancel_deadline = None
+        if exchange is self._exchange:
+            self._fail(exchange, 504, f"the request took more than {seconds:g} s")
+
+    def _routed(self, exchange: Exchange, route: Route) -> None:
+        """It is known where a request goes."""
+        if exchange is not self._exchange:
+            return  # the client has left in the meantime
+        exchange.go(route)
+        if route.watch is not None and exchange.body.is_over:
+            route.watch.request_ended(())
+        if route.reply is not None:
+            self._reply(route.reply)
+            return
+        self._ask(exchange)
+        self.pull()
+
+    def _ask(self, exchange: Exchange) -> None:
+        """Send a request to the server of its route."""
+        back = self._backs.get(exchange.route.key)
+        if back is not None:
+            exchange.back = self._last = back
+            self._send_to(back, exchange)
+            return
         back = exchange.back = self._last = Back(self, exchange)
         self._backs[exchange.route.key] = back
         self.owner.connect(exchange.route, back)
+
+    def _send_to(self, back: Back, exchange: Exchange) -> None:
+        back.begin(exchange)
+        if self._client_ended and exchange.body.is_over and back.is_attached:
+            back.outlet.finish()
 
     def finish(self) -> None:
         """The client sends no more."""
@@ -251,18 +211,18 @@ class HttpProxy:
         """The client is gone, or has to go: break everything."""
         if self._is_over:
             return
-        client = self._close()
+        client = self._close(text)
         client.reset(code, text)
 
     def resume(self) -> None:
         """The client can take bytes again."""
-        if not self.client.flush():
+        if not self.outlet.flush():
             return
         self._linger()
         self._close_if_over()
         back = self._tunnel or (self._exchange.back if self._exchange is not None else None)
         if back is not None:
-            back.resume_server()
+            back.pull()
 
     # --- from a server ------------------------------------------------------------------------
 
@@ -270,26 +230,27 @@ class HttpProxy:
         """A server was connected to: the request that waits for it goes there."""
         exchange = self._exchange
         if exchange is not None and exchange.back is back:
-            back.begin(exchange)
-            if self._client_ended and exchange.body.is_over:
-                back.outlet.finish()
-            self.resume_client()
+            self._send_to(back, exchange)
+            self.pull()
 
-    def begun(self, exchange: _Exchange, data: bytes, *, is_followed: bool) -> None:
+    def begun(self, exchange: Exchange, head: ResponseHead, *, is_followed: bool) -> None:
         """The head of an answer goes to the client, with what follows if that is there already."""
         exchange.is_begun = True
         if is_followed:
-            self.client.hold(data)
+            self.outlet.hold(head.write())
         else:
-            self.client.send([data])
+            self.outlet.send([head.write()])
 
     def joined(self, back: Back) -> None:
         """The protocol has changed: from now on the two connections are one."""
-        self._exchange = None
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.is_answered = True
+            exchange.end()
         self._tunnel = back
         if self._client_ended:
             back.outlet.finish()
-        self.resume_client()
+        self.pull()
 
     def is_joined(self, back: Back) -> bool:
         """Return whether the two connections are one."""
@@ -298,10 +259,10 @@ class HttpProxy:
     def tunnel_finished(self) -> None:
         """The server sends no more into the joined connection."""
         self._is_ending = True
-        self.client.finish()
+        self.outlet.finish()
         self._close_if_over()
 
-    def answered(self, exchange: _Exchange, *, keeps: bool) -> None:
+    def answered(self, exchange: Exchange, *, keeps: bool) -> None:
         """The last byte of an answer has gone to the client."""
         exchange.is_answered = True
         exchange.keeps = exchange.keeps and keeps
@@ -312,11 +273,13 @@ class HttpProxy:
         else:
             self._end()
 
-    def _ended_one(self, exchange: _Exchange) -> None:
+    def _ended_one(self, exchange: Exchange) -> None:
         """A request or its answer has ended: with both, the next one may come."""
         if exchange.is_answered and exchange.body.is_over:
             self._exchange = None
-            self.resume_client()
+            exchange.end()
+            self._wait_for_request()
+            self.pull()
 
     def lost(self, back: Back, why: str, *, is_broken: bool = True) -> None:
         """A connection to a server is gone."""
@@ -330,7 +293,7 @@ class HttpProxy:
         elif exchange.is_answered:
             self._end()  # what is left of the request is asked for by nobody
         elif self._may_ask_again(exchange, back):
-            self._connect(exchange)
+            self._ask(exchange)
         elif exchange.route.is_mirrored and not is_broken and not exchange.is_begun:
             self._end()
         elif exchange.route.is_mirrored:
@@ -338,7 +301,7 @@ class HttpProxy:
         else:
             self._fail(exchange, 502, why)
 
-    def _may_ask_again(self, exchange: _Exchange, back: Back) -> bool:
+    def _may_ask_again(self, exchange: Exchange, back: Back) -> bool:
         """Whether a request met the end of a connection that had been used before."""
         is_whole = exchange.body.framing.frame is Frame.NOTHING
         is_unheard = back.answer_count > 0 and not exchange.is_begun and not back.has_head
@@ -358,14 +321,10 @@ class HttpProxy:
         exchange = self._exchange
         if exchange is None or exchange.back is not back:
             return
+        route.watch = exchange.route.watch
         exchange.route = route
-        known = self._backs.get(route.key)
-        if known is None:
-            self._connect(exchange)
-        else:
-            exchange.back = self._last = known
-            known.begin(exchange)
-            self.resume_client()
+        self._ask(exchange)
+        self.pull()
 
     def drop(self, back: Back) -> None:
         """Forget a connection to a server, and end it."""
@@ -380,7 +339,7 @@ class HttpProxy:
         """The client's message, or a server's answer to it, is not carried on."""
         self._answer(error.status, str(error))
 
-    def _fail(self, exchange: _Exchange, status: int, why: str) -> None:
+    def _fail(self, exchange: Exchange, status: int, why: str) -> None:
         if exchange.is_begun:
             self.reset(ErrorCode.CONNECTION_RESET, why)
         else:
@@ -392,35 +351,47 @@ class HttpProxy:
         if self._tunnel is not None or (exchange is not None and exchange.is_begun):
             self.reset(ErrorCode.CONNECTION_RESET, text)
             return
-        is_json = exchange is not None and wants_json(exchange.head.fields)
-        self.client.send([answer_of(status, text, is_json=is_json)])
+        self._reply(self.owner.reply(exchange.head if exchange is not None else None, status, text))
+
+    def _reply(self, reply: Reply) -> None:
+        """Give an answer of our own, and end."""
+        exchange, head = self._exchange, head_of_reply(reply)
+        if exchange is not None:
+            exchange.is_begun = True
+            if exchange.route.watch is not None:
+                exchange.route.watch.answer_begun(head)
+                exchange.route.watch.answer_data(reply.body)
+                exchange.route.watch.answer_ended(())
+                exchange.is_answered = True
+        is_wanted = exchange is None or exchange.head.method != b"HEAD"
+        self.outlet.send([head.write() + (reply.body if is_wanted else b"")])
         self._end()
 
     def _end(self) -> None:
         """No more goes to the client, and what it sends is thrown away until it ends too."""
         if self._is_over:
             return
-        self._exchange = None
+        self._let_go()
         self._stop_timer()
         for back in list(self._backs.values()):
             self.drop(back)
         if not self._is_ending:
             self._is_ending = True
-            self.client.finish()
+            self.outlet.finish()
             self._linger()
             if not self._client_ended:
-                self.resume_client()
+                self.pull()
         self._close_if_over()
 
     def _linger(self) -> None:
         """Wait for the client's end, once it has taken all."""
         is_waiting = self._is_ending and not self._client_ended and not self._is_over
-        if is_waiting and not self.client.is_full and self._cancel_timer is None:
+        if is_waiting and not self.outlet.is_full and self._cancel_timer is None:
             self._cancel_timer = self.owner.start_timer(LINGER_SECONDS, self._linger_is_over)
 
     def _close_if_over(self) -> None:
         """Let go of everything once both directions have ended, and all was taken."""
-        is_through = not self.client.is_full
+        is_through = not self.outlet.is_full
         if self._tunnel is not None:
             is_through = is_through and not self._tunnel.outlet.is_full
         if self._is_ending and self._client_ended and is_through and not self._is_over:
@@ -432,174 +403,22 @@ class HttpProxy:
         client.stop(ErrorCode.NOT_READING, "the client did not end")  # and no reset: it may still
         # be reading the last answer out of buffers on the way, which a reset would throw away
 
-    def _close(self) -> End:
+    def _let_go(self, why: str = "") -> None:
+        """Nothing is asked for any more."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.end(why)
+
+    def _close(self, why: str = "") -> End:
         """Let go of everything; return the client's end."""
         self._is_over = True
         self._stop_timer()
         tunnel, self._tunnel = self._tunnel, None
-        self._exchange = None
+        self._let_go(why)
         for back in [*self._backs.values(), *([tunnel] if tunnel is not None else [])]:
             back.close()
         self._backs.clear()
-        client = self.client.end
-        self.client.drop()
+        client = self.outlet.end
+        self.outlet.drop()
         self.owner.proxy_over()
         return client
-
-
-class Back:
-    """The connection to one server; its bytes are pushed into it."""
-
-    def __init__(self, proxy: HttpProxy | None, exchange: _Exchange | None) -> None:
-        self.outlet = Outlet()
-        self.is_attached = False
-        self.answer_count = 0
-        """How many answers have come over it."""
-        self._proxy = proxy
-        self._exchange = exchange
-        self._head = b""
-        self._keeps = True
-        self._is_taking = False
-
-    @property
-    def has_head(self) -> bool:
-        """Whether a part of an answer's head has come."""
-        return bool(self._head)
-
-    def attached(self, server: End) -> None:
-        """The server was connected to."""
-        if self._proxy is None:
-            server.reset(ErrorCode.CANCELLED, "the client is gone")
-            return
-        self.outlet.end = server
-        self.is_attached = True
-        self._proxy.attached(self)
-
-    def failed(self, status: int, why: str) -> None:
-        """The server could not be connected to; says what the client is answered."""
-        if self._proxy is not None:
-            self._proxy.failed(self, status, why)
-
-    def begin(self, exchange: _Exchange) -> None:
-        """Send a request's head; its body follows."""
-        if self.is_attached:
-            self._exchange = exchange
-            self.outlet.send([exchange.head.write()])
-
-    def close(self) -> None:
-        """End the connection; what comes from now on is thrown away."""
-        self._proxy = None
-        server = self.outlet.end
-        is_whole = self._exchange is None and not self.outlet.is_full
-        self.outlet.drop()
-        if is_whole:
-            server.finish()
-            server.stop(ErrorCode.NOT_READING, "")
-        else:
-            server.reset(ErrorCode.CANCELLED, "the request was given up")
-
-    # --- from the server ----------------------------------------------------------------------
-
-    def offer(self, data: Buffer) -> int:
-        taken = 0
-        self._is_taking = True
-        try:
-            while taken < len(data):
-                used = self._take(data[taken:] if taken else data)
-                if not used:
-                    break
-                taken += used
-        except HttpRefused as error:
-            if self._proxy is not None:
-                self._proxy.refuse(HttpRefused(502, error.rule, "in the server's answer"))
-            return len(data)
-        finally:
-            self._is_taking = False
-        return taken
-
-    def resume_server(self) -> None:
-        """Take more of the server's bytes: it pushes them, unless it does so right now."""
-        if not self._is_taking:
-            self.outlet.end.resume()
-
-    def _take(self, data: Buffer) -> int:
-        proxy, exchange = self._proxy, self._exchange
-        if proxy is None:
-            return len(data)
-        if proxy.client.is_full:
-            return 0
-        if proxy.is_joined(self):
-            return proxy.client.end.offer(data)
-        if exchange is None:
-            proxy.lost(self, "the server sent what nobody had asked for")
-            return len(data)
-        if exchange.response is None:
-            return self._take_head(proxy, exchange, data)
-        pieces, used = exchange.response.take(data)
-        proxy.client.send(pieces)
-        if exchange.response.is_over:
-            self._answered(proxy, exchange, has_more=used < len(data))
-        return used
-
-    def _take_head(self, proxy: HttpProxy, exchange: _Exchange, data: Buffer) -> int:
-        before = len(self._head)
-        lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
-        found = read_response(lines)
-        if found is None:
-            self._head = lines
-            return len(lines) - before
-        head, size = found
-        self._head = b""
-        framing = framing_of_response(head, exchange.head.method)
-        response = BodyReader(framing, 502)
-        is_final = head.status >= 200 and framing.frame is not Frame.TUNNEL
-        is_followed = is_final and not response.is_over and size - before < len(data)
-        proxy.begun(exchange, head.write(), is_followed=is_followed)
-        if framing.frame is Frame.TUNNEL:
-            self._exchange = None
-            proxy.joined(self)
-        elif is_final:
-            exchange.response = response
-            is_kept = keeps_connection(head.fields, head.version)
-            self._keeps = is_kept and framing.frame is not Frame.CLOSE
-            if exchange.response.is_over:
-                self._answered(proxy, exchange, has_more=size - before < len(data))
-        return size - before
-
-    def _answered(self, proxy: HttpProxy, exchange: _Exchange, *, has_more: bool = False) -> None:
-        """An answer is over; what comes right behind it is the answer to no request."""
-        self._keeps &= not has_more
-        self.answer_count += 1
-        self._exchange = None
-        proxy.answered(exchange, keeps=self._keeps)
-
-    def finish(self) -> None:
-        """The server sends no more."""
-        proxy, exchange = self._proxy, self._exchange
-        if proxy is None:
-            return
-        if proxy.is_joined(self):
-            proxy.tunnel_finished()
-        elif exchange is not None and exchange.response is not None and exchange.response.ended():
-            self._answered(proxy, exchange)
-        else:
-            why = "the server ended the connection before its answer was over"
-            proxy.lost(self, why, is_broken=self.has_head)
-
-    def abort(self, code: int, text: str) -> None:
-        self.reset(code, text)
-
-    def stop(self, code: int, text: str) -> None:
-        """The server takes no more of a request; its answer may say why."""
-
-    def reset(self, code: int, text: str) -> None:
-        if self._proxy is not None:
-            self._proxy.lost(self, f"the connection to the server broke: {text}")
-
-    def resume(self) -> None:
-        """The server can take bytes again."""
-        if self.outlet.flush() and self._proxy is not None:
-            self._proxy.resume_client()
-
-
-_NOBODY: Final = Back(None, None)

@@ -20,8 +20,10 @@ import trio
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Pipe
 from tunnelkit.errors import ErrorCode
+from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.proxy import HttpProxy, Owner, Reached, Route
+from tunnelkit.http.proxy import HttpProxy
+from tunnelkit.http.routing import NO_LIMITS, Owner, Reached, Route
 from tunnelkit.pump import Pump
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
@@ -121,12 +123,17 @@ class HttpVisitor:
 
     # --- what the proxy asks ------------------------------------------------------------------
 
-    def route(self, head: RequestHead) -> Route:
+    limits = NO_LIMITS  # whoever calls the workload itself has none either
+
+    def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
         facts, now = facts_of(head), time.time()
         choice = self._port.rules.choose(facts, now)
         route = self._route_of(choice)
         self._note(facts, choice, route, now)
-        return route
+        found(route)
+
+    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+        return plain_reply(head, status, why)
 
     def _route_of(self, choice: Choice) -> Route:
         rule, target = choice.rule, choice.target

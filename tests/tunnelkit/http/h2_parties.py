@@ -12,9 +12,10 @@ from h2.events import DataReceived, Event, StreamEnded
 from h2.settings import SettingCodes
 
 from tests.tunnelkit.http.test_proxy import Side
+from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.h2_proxy import H2Proxy
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.proxy import Reached, Route
+from tunnelkit.http.routing import NO_LIMITS, Limits, Reached, Route
 
 __all__ = ["Party", "World2", "fields"]
 
@@ -92,6 +93,7 @@ class World2:
     late: list[tuple[Reached, Party]] = field(default_factory=list)
     refuse_with: int = 0
     over: int = 0
+    limits: Limits = NO_LIMITS
     connects: int = 0
     time: float = 0.0
 
@@ -102,8 +104,11 @@ class World2:
         self.client.push()
         self.client.read()
 
-    def route(self, head: RequestHead) -> Route:
-        return Route(head.target.split(b"/")[1])
+    def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
+        found(Route(head.target.split(b"/")[1]))
+
+    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+        return plain_reply(head, status, why)
 
     def connect(self, route: Route, back: Reached) -> None:
         self.connects += 1

@@ -21,7 +21,7 @@ from hpack import NeverIndexedHeaderTuple
 from tests.tunnelkit.http.h2_parties import World2, fields
 from tunnelkit.http.h2_gate import MAX_CONTROL_FRAMES, MAX_RESETS
 from tunnelkit.http.h2_side import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES
-from tunnelkit.http.proxy import Route
+from tunnelkit.http.routing import Route
 
 
 @pytest.fixture

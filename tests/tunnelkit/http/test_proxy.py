@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.proxy import HttpProxy, Reached, Route
+from tunnelkit.http.proxy import HttpProxy
+from tunnelkit.http.routing import NO_LIMITS, Limits, Reached, Route
 from tunnelkit.wire.stream import Buffer, End
 
 GET = b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -80,6 +82,9 @@ class World:
     is_slow: bool = False
     late: list[tuple[Reached, Side]] = field(default_factory=list)
     over: int = 0
+    limits: Limits = NO_LIMITS
+    key: bytes = b""
+    """Of every route; empty: the first part of its path."""
     refuse_with: int = 0
 
     def __post_init__(self) -> None:
@@ -88,8 +93,11 @@ class World:
         self.proxy.join(self.client)
         self.client.into = self.proxy
 
-    def route(self, head: RequestHead) -> Route:
-        return Route(head.target.split(b"/")[1])
+    def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
+        found(Route(self.key or head.target.split(b"/")[1]))
+
+    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+        return plain_reply(head, status, why)
 
     def connect(self, route: Route, back: Reached) -> None:
         self.connects += 1
@@ -465,7 +473,7 @@ def test_joined_connection_that_breaks_breaks_the_other(world: World) -> None:
 
 def test_connect_joins_the_connections(world: World) -> None:
     proxy_request = b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"
-    world.proxy.owner.route = lambda head: Route(b"a")  # type: ignore[method-assign] # of a made-up owner
+    world.key = b"a"
     world.client.push(proxy_request)
     server = world.servers[b"a"]
     server.push(b"HTTP/1.1 200 OK\r\n\r\n")

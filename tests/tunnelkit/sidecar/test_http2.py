@@ -110,7 +110,7 @@ async def test_rule_that_fails_closed_refuses(autojump_clock: MockClock) -> None
         stage.copy.listener.close()
         client = Client2(await stage.dial())
         (answer,) = await client.ask(b"x", x_user="ada")
-        assert answer.startswith("503 dev does not take the request")
+        assert answer.startswith("503 503 Service Unavailable: dev does not take the request")
         assert await client.ask(b"x") == ["200 local 1"]
 
 

@@ -1,0 +1,49 @@
+"""Somebody who takes bytes message by message, as far as they can be taken now (no I/O)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from tunnelkit.wire.stream import Buffer
+
+from .errors import HttpRefused
+from .outlet import Outlet
+
+__all__ = ["Intake"]
+
+
+class Intake(ABC):
+    """One connection of HTTP/1.x: its bytes are pushed into it, and `outlet` leads back to it."""
+
+    def __init__(self) -> None:
+        self.outlet = Outlet()
+        self._is_taking = False
+
+    def offer(self, data: Buffer) -> int:
+        taken = 0
+        self._is_taking = True
+        try:
+            while taken < len(data):
+                used = self._take(data[taken:] if taken else data)
+                if not used:
+                    break
+                taken += used
+        except HttpRefused as error:
+            self._refused(error)
+            return len(data)
+        finally:
+            self._is_taking = False
+        return taken
+
+    def pull(self) -> None:
+        """Take more of its bytes: it pushes them, unless it does so right now."""
+        if not self._is_taking:
+            self.outlet.end.resume()
+
+    @abstractmethod
+    def _take(self, data: Buffer) -> int:
+        """Take a part of *data*; return how many bytes: none where it has to wait."""
+
+    @abstractmethod
+    def _refused(self, error: HttpRefused) -> None:
+        """What came breaks a rule, and what follows it cannot be read."""
