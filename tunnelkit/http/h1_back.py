@@ -61,6 +61,8 @@ class H1Back(Intake):
         self._keeps = True
         self._head = b""
         self._response: BodyReader | None = None
+        self._pieces: list[bytes] = []
+        """Of the answer's body, in what is being taken."""
         self._untaken_bytes = 0
 
     # --- the request --------------------------------------------------------------------------
@@ -197,11 +199,22 @@ class H1Back(Intake):
             used = self._take_head(proxy, exchange, data)
         else:
             used = self._response.take(data)[1]
+        self._pass_down(exchange)
         if self._response is not None and self._response.is_over:
             self._keeps &= used == len(data)  # what comes behind it is the answer to no request
             self._answered(proxy, exchange, self._response)
         proxy.flush()
         return used
+
+    def _pass_down(self, exchange: Exchange) -> None:
+        """Give the client what has come of an answer's body."""
+        pieces, self._pieces = self._pieces, []
+        response, down = self._response, exchange.down
+        if response is None or down is None or not pieces:
+            return
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._untaken_bytes += len(data)
+        down.take(data, len(data), is_last=response.is_over and not response.trailers)
 
     def _take_head(self, proxy: H2Proxy, exchange: Exchange, data: Buffer) -> int:
         before = len(self._head)
@@ -229,11 +242,7 @@ class H1Back(Intake):
         self._keeps &= is_kept and response.framing.frame is not Frame.CLOSE
 
     def _got(self, data: Buffer) -> None:
-        """Bytes of an answer's body came."""
-        exchange = self._exchange
-        if exchange is not None and exchange.down is not None:
-            self._untaken_bytes += len(data)
-            exchange.down.take(bytes(data), len(data), is_last=False)
+        self._pieces.append(bytes(data))
 
     def _answered(self, proxy: H2Proxy, exchange: Exchange, response: BodyReader) -> None:
         """An answer has come to its end; it may still have to wait for the client."""
