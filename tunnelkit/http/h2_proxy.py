@@ -293,7 +293,7 @@ class H2Proxy:
             self.begun(exchange, list(grpc_fields(text)), is_last=True)
             self._answered(exchange)
         else:
-            self._reply(exchange, self.owner.reply(exchange.head, status, text))
+            self._reply(exchange, self.owner.reply(exchange.head, exchange.route, status, text))
 
     def _reply(self, exchange: Exchange, reply: Reply) -> None:
         """Give an answer of our own; its body only if there is room for it at once."""

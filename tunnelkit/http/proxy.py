@@ -36,7 +36,7 @@ from .body import BodyReader, Frame, framing_of_request
 from .errors import HttpRefused, Rule
 from .head import MAX_HEAD_BYTES, RequestHead, ResponseHead, read_request
 from .intake import Intake
-from .routing import Owner, Reached, Route
+from .routing import NO_ROUTE, Owner, Reached, Route
 
 __all__ = ["HttpProxy"]
 
@@ -351,7 +351,10 @@ class HttpProxy(Intake):
         if self._tunnel is not None or (exchange is not None and exchange.is_begun):
             self.reset(ErrorCode.CONNECTION_RESET, text)
             return
-        self._reply(self.owner.reply(exchange.head if exchange is not None else None, status, text))
+        if exchange is None:
+            self._reply(self.owner.reply(None, NO_ROUTE, status, text))
+        else:
+            self._reply(self.owner.reply(exchange.head, exchange.route, status, text))
 
     def _reply(self, reply: Reply) -> None:
         """Give an answer of our own, and end."""

@@ -75,11 +75,12 @@ class Owner(Protocol):
     def connect(self, route: Route, back: Reached) -> None:
         """Connect to a server: `attached` or `failed` follows, now or later."""
 
-    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+    def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
         """Return what a client is answered where no server answers.
 
         Args:
             head: what it asks for; None: that could not be read.
+            route: where it was to go; `NO_ROUTE`: that is not known.
             why: what is wrong, and what to do; it holds no secret.
         """
 

@@ -18,11 +18,11 @@ from tunnelkit.addresses import Address
 from tunnelkit.carriers import Listener, Network, Pipe
 from tunnelkit.errors import ConfigurationError, ErrorCode
 from tunnelkit.pump import Pump
+from tunnelkit.reach import Reach
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
 
 from .opening import Opening
-from .reach import Reach
 from .rules import Intercept
 from .ruleset import Branch, Developer, Rule, RuleSet
 from .splicing import Guest, Splicing

@@ -12,12 +12,12 @@ from typing import Protocol
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Pipe
 from tunnelkit.errors import ErrorCode, OpenRefused, SessionError
+from tunnelkit.reach import Attempt, Reach
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd, splice_pipes, splice_stream
 from tunnelkit.wire.frames import Metadata
 from tunnelkit.wire.stream import StreamCore
 
-from .reach import Attempt, Reach
 from .rules import Facts, Intercept, Verdict, Way, decide
 from .ruleset import Developer, RuleSet
 

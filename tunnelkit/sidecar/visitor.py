@@ -18,19 +18,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from tunnelkit.addresses import Address
-from tunnelkit.carriers import Pipe
 from tunnelkit.errors import ErrorCode
 from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.proxy import HttpProxy
 from tunnelkit.http.routing import NO_LIMITS, Owner, Reached, Route
 from tunnelkit.pump import Pump
+from tunnelkit.reach import Attempts, Reach
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
-from tunnelkit.wire.frames import Metadata
-from tunnelkit.wire.stream import NULL_END, StreamCore
+from tunnelkit.wire.stream import NULL_END
 
-from .reach import Attempt, Reach
 from .requests import RequestFacts, facts_of
 from .ruleset import Branch, Choice, Developer, Local, Rule, RuleSet
 
@@ -106,7 +104,7 @@ class HttpVisitor:
         self.proxy: HttpProxy | H2Proxy = _http2(self) if is_http2 else HttpProxy(self)
         self._port = port
         self._fails_open: dict[Developer, bool] = {}
-        self._attempts: dict[Reached, Attempt] = {}
+        self._attempts = Attempts(port.reach, self.description)
         self._end = end
         self._spare = spare
 
@@ -132,7 +130,7 @@ class HttpVisitor:
         self._note(facts, choice, route, now)
         found(route)
 
-    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+    def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
         return plain_reply(head, status, why)
 
     def _route_of(self, choice: Choice) -> Route:
@@ -182,55 +180,32 @@ class HttpVisitor:
         return self._port.pump.call_later(seconds, expired).cancel
 
     def proxy_over(self) -> None:
-        for attempt in self._attempts.values():
-            attempt.cancel()
-        self._attempts.clear()
+        self._attempts.cancel()
 
     # --- connections --------------------------------------------------------------------------
 
     def _connect(self, address: Address, back: Reached) -> None:
-        def connected(pipe: Pipe) -> None:
-            self._attempts.pop(back, None)
-            end = PipeEnd(pipe)
-            back.attached(end)
-            end.join(back)
+        def failed(why: str) -> None:
+            self._port.count("target-failed")
+            status = 504 if "no answer" in why else 502
+            back.failed(status, f"the workload cannot be reached: {why}")
 
-        failed = partial(self._not_connected, back)
-        self._wait(back, self._port.reach.connect(address, connected, failed))
-
-    def _not_connected(self, back: Reached, why: str) -> None:
-        self._attempts.pop(back, None)
-        self._port.count("target-failed")
-        back.failed(504 if "no answer" in why else 502, f"the workload cannot be reached: {why}")
+        self._attempts.connect(address, back, failed)
 
     def _open(self, target: Developer, back: Reached) -> None:
         session = self._port.reachable(target.peer)
         if session is None:
             self._not_opened(target, back, "it is gone")
-            return
-
-        def opened(stream: StreamCore) -> None:
-            self._attempts.pop(back, None)
-            stream.sink = back
-            back.attached(stream)
-            stream.resume()
-
-        failed = partial(self._not_opened, target, back)
-        metadata = ((int(Metadata.CLIENT_ADDRESS), self.description.encode()),)
-        attempt = self._port.reach.open(session, target.target, metadata, opened, failed)
-        self._wait(back, attempt)
+        else:
+            failed = partial(self._not_opened, target, back)
+            self._attempts.open(session, target.target, back, failed)
 
     def _not_opened(self, target: Developer, back: Reached, why: str) -> None:
-        self._attempts.pop(back, None)
         if self._fails_open.get(target, True):
             self._port.count("fell-back")
             self.proxy.reroute(back, Route(Local(), f"{target.peer}: {why}: fail open"))
         else:
             back.failed(503, f"{target.peer} does not take the request: {why}")
-
-    def _wait(self, back: Reached, attempt: Attempt) -> None:
-        if not attempt.is_over:
-            self._attempts[back] = attempt
 
 
 def _http2(owner: Owner) -> H2Proxy:

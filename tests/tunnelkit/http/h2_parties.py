@@ -107,7 +107,7 @@ class World2:
     def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
         found(Route(head.target.split(b"/")[1]))
 
-    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+    def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
         return plain_reply(head, status, why)
 
     def connect(self, route: Route, back: Reached) -> None:

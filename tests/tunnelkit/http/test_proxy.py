@@ -96,7 +96,7 @@ class World:
     def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
         found(Route(self.key or head.target.split(b"/")[1]))
 
-    def reply(self, head: RequestHead | None, status: int, why: str) -> Reply:
+    def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
         return plain_reply(head, status, why)
 
     def connect(self, route: Route, back: Reached) -> None:

@@ -1,14 +1,15 @@
-"""How a port gets to where its connections go: to the local target, or to a developer.
+"""How an endpoint gets to where its connections go: to an address, or to a peer.
 
-An attempt ends in one call of whoever began it, or is cancelled.  While a developer's side has not
-said `opened`, which it does only once it has connected to its own target, nothing was executed
-anywhere: so an attempt that takes too long, or whose link becomes suspect, can be given up and the
-local target tried instead.
+An attempt ends in one call of whoever began it, or is cancelled.  While a peer has not said
+`opened`, which it does only once it has connected to its own target, nothing was executed anywhere:
+so an attempt that takes too long, or whose link becomes suspect, can be given up and another way be
+tried instead.  `Attempts` are those of one client whose requests go to several servers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from tunnelkit import limits
 from tunnelkit.addresses import Address
@@ -16,9 +17,11 @@ from tunnelkit.carriers import ConnectFailed, Network, Pending, Pipe
 from tunnelkit.errors import ErrorCode, OpenRefused, SessionError, code_name
 from tunnelkit.pump import Deadlines, Pump
 from tunnelkit.session import Session
-from tunnelkit.wire.stream import StreamCore
+from tunnelkit.splice import PipeEnd
+from tunnelkit.wire.frames import Metadata
+from tunnelkit.wire.stream import End, StreamCore
 
-__all__ = ["Attempt", "Reach"]
+__all__ = ["Attempt", "Attempts", "Reach"]
 
 
 class Attempt:
@@ -70,7 +73,7 @@ class Attempt:
 
 
 class Reach:
-    """The attempts of one port."""
+    """The attempts of one listener."""
 
     def __init__(self, network: Network, pump: Pump) -> None:
         self.attempts: set[Attempt] = set()
@@ -109,7 +112,7 @@ class Reach:
         done: Callable[[StreamCore], None],
         failed: Callable[[str], None],
     ) -> Attempt:
-        """Open a stream to a developer, and wait for the answer as long as anybody may wait."""
+        """Open a stream to a peer, and wait for the answer as long as anybody may wait."""
         attempt = Attempt(self, self._open_deadlines, failed)
 
         def answered(stream: StreamCore) -> None:
@@ -121,7 +124,7 @@ class Reach:
                 done(stream)
 
         def late() -> None:
-            """Until the developer gives a sign of life, nobody else waits."""
+            """Until the peer gives a sign of life, nobody else waits."""
             attempt.give_up(f"no answer within {limits.OPEN_FALLBACK_SECONDS:g} s")
             session.note_silence()
 
@@ -140,11 +143,73 @@ class Reach:
         """A link changed: nobody waits any longer for a suspect session."""
         for attempt in list(self.attempts):
             if attempt.session is not None and attempt.session.is_suspect:
-                attempt.give_up("the link to the developer is suspect")
+                attempt.give_up("the link to the peer is suspect")
 
     def close(self) -> None:
         """Give all attempts up."""
         for attempt in list(self.attempts):
-            attempt.cancel("the sidecar is shutting down")
+            attempt.cancel("this side is shutting down")
         self._connect_deadlines.close()
         self._open_deadlines.close()
+
+
+class Waiting(End, Protocol):
+    """Who wants a connection: what comes over it is pushed into it."""
+
+    def attached(self, server: End) -> None:
+        """The connection is there."""
+
+
+class Attempts:
+    """Those of one client that are under way.
+
+    Args:
+        client: who it is, for the peers that its streams are opened to.
+    """
+
+    def __init__(self, reach: Reach, client: str) -> None:
+        self._reach = reach
+        self._metadata = ((int(Metadata.CLIENT_ADDRESS), client.encode()),)
+        self._under_way: dict[Waiting, Attempt] = {}
+
+    def connect(self, address: Address, back: Waiting, failed: Callable[[str], None]) -> None:
+        """Connect *back* to an address that needs no look-up; *failed* is told why not."""
+
+        def connected(pipe: Pipe) -> None:
+            self._under_way.pop(back, None)
+            end = PipeEnd(pipe)
+            back.attached(end)
+            end.join(back)
+
+        self._wait(back, self._reach.connect(address, connected, self._ended(back, failed)))
+
+    def open(
+        self, session: Session, target: str, back: Waiting, failed: Callable[[str], None]
+    ) -> None:
+        """Connect *back* to what a peer serves; *failed* is told why not."""
+
+        def opened(stream: StreamCore) -> None:
+            self._under_way.pop(back, None)
+            stream.sink = back
+            back.attached(stream)
+            stream.resume()
+
+        ended = self._ended(back, failed)
+        self._wait(back, self._reach.open(session, target, self._metadata, opened, ended))
+
+    def cancel(self) -> None:
+        """Give all of them up."""
+        for attempt in self._under_way.values():
+            attempt.cancel()
+        self._under_way.clear()
+
+    def _ended(self, back: Waiting, failed: Callable[[str], None]) -> Callable[[str], None]:
+        def ended(why: str) -> None:
+            self._under_way.pop(back, None)
+            failed(why)
+
+        return ended
+
+    def _wait(self, back: Waiting, attempt: Attempt) -> None:
+        if not attempt.is_over:
+            self._under_way[back] = attempt
