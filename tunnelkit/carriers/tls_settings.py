@@ -87,7 +87,8 @@ class TlsSettings:
         """Return the context for new handshakes.
 
         Args:
-            alpn: the application protocol to agree on.
+            alpn: the application protocol to agree on; several with commas between them, the
+                best first.
 
         Raises:
             ConfigurationError: a file cannot be used, or there is no certificate to listen with.
@@ -104,7 +105,7 @@ class TlsSettings:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         # Before Python 3.11.4 it is on by default, and a truncated connection looks complete.
         context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
-        context.set_alpn_protocols([alpn])
+        context.set_alpn_protocols(alpn.split(","))
         self._load_certificate(context)
         if server_side:
             self._prepare_server(context)
