@@ -143,6 +143,7 @@ class H1Back(Intake):
         self._is_attached = True
         if self._exchange is not None:
             self._begin(self._exchange)
+            self._proxy.flush()
 
     def failed(self, status: int, why: str) -> None:
         """The server could not be connected to."""

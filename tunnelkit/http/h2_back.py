@@ -105,7 +105,7 @@ class H2Back:
         self.side.outlet.end = server
         self._is_attached = True
         self._begin_waiting()
-        self.side.flush()
+        self._proxy.flush()
 
     def failed(self, status: int, why: str) -> None:
         """The server could not be connected to."""

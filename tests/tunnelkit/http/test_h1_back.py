@@ -226,6 +226,18 @@ def test_requests_wait_for_the_connection(world: World1) -> None:
     assert world.sides[0].read().endswith(b"4\r\nbody\r\n0\r\n\r\n")
 
 
+def test_body_that_waited_for_the_connection_goes_on(world: World1) -> None:
+    world.is_slow = True
+    world.client.ask(fields("/a", "POST"), ends=False)
+    while room := min(world.client.machine.local_flow_control_window(1), 16_384):
+        world.client.machine.send_data(1, bytes(room))
+        world.client.push()
+        world.client.read()
+    world.backs[0].attached(world.sides[0])
+    world.client.read()
+    assert world.client.machine.local_flow_control_window(1) > 0
+
+
 def test_server_that_is_away_is_answered_for(world: World1) -> None:
     world.is_slow = True
     asked = world.client.ask(fields("/a"))

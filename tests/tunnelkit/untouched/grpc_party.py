@@ -1,4 +1,4 @@
-"""A server or a client of gRPC by grpcio, as a program: ``serve NAME`` or ``call ADDRESS``.
+"""A server or a client of gRPC by grpcio, as a program: ``serve NAME`` or ``call ADDRESS USER``.
 
 The server tells its port in a line, the client what it was answered, as JSON.
 """
@@ -51,11 +51,16 @@ def serve(name: str) -> None:
     server.stop(0)
 
 
-def call(address: str, user: str) -> dict[str, Any]:
-    """Make calls of every kind over one connection; return what came."""
+def call(address: str, user: str, authority: str = "") -> dict[str, Any]:
+    """Make calls of every kind over one connection; return what came.
+
+    Args:
+        authority: whom they are for; "": the address.
+    """
     found: dict[str, Any] = {}
     metadata = (("x-user", user),)
-    with grpc.insecure_channel(address) as channel:
+    options = [("grpc.default_authority", authority or address)]
+    with grpc.insecure_channel(address, options) as channel:
         add = channel.unary_unary(f"/{SERVICE}/Add")
         answer, first = add.with_call(b"x" * LARGE, metadata=metadata, timeout=20)
         found["unary"] = [answer.decode(), sorted(map(list, first.initial_metadata()))]

@@ -37,9 +37,9 @@ async def grpc_server(name: str) -> AsyncGenerator[int]:
             await process.stdin.aclose()
 
 
-async def called(port: int, user: str = "nobody") -> dict[str, Any]:
+async def called(port: int, user: str = "nobody", authority: str = "") -> dict[str, Any]:
     """Return what a client got."""
-    command = [*PARTY, "call", f"{HOST}:{port}", user]
+    command = [*PARTY, "call", f"{HOST}:{port}", user, authority]
     with trio.fail_after(60):
         done = await trio.run_process(command, capture_stdout=True)
     found: dict[str, Any] = json.loads(done.stdout)

@@ -1,0 +1,165 @@
+"""A gateway on a memory network, with a directory that a test fills, and clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import h11
+import trio
+
+from tests.tunnelkit.faults.lab import Lab, address, open_lab
+from tests.tunnelkit.faults.wires import Service, Wire, dial, serve
+from tunnelkit.gateway import (
+    Access,
+    Caller,
+    Credentials,
+    Gateway,
+    GatewaySettings,
+    PreviewName,
+    Site,
+    open_gateway,
+)
+
+__all__ = ["Answer", "Book", "House", "open_house", "public", "tell"]
+
+DOMAIN = "p.example"
+SHOP = "80-shop-x.p.example"
+
+
+@dataclass
+class Book:
+    """A directory."""
+
+    previews: dict[str, Site] = field(default_factory=dict)
+    paths: dict[str, Site] = field(default_factory=dict)
+    callers: dict[str, Caller] = field(default_factory=dict)
+    delay: float = 0.0
+    fails: bool = False
+    asked: int = 0
+
+    async def preview(self, name: PreviewName) -> Site | None:
+        self.asked += 1
+        await trio.sleep(self.delay)
+        if self.fails:
+            raise RuntimeError("the database is gone, with the password hunter2")
+        return self.previews.get(str(name))
+
+    async def path(self, name: str) -> Site | None:
+        return self.paths.get(name)
+
+    async def caller(self, credentials: Credentials) -> Caller | None:
+        return self.callers.get(credentials.bearer or credentials.cookie)
+
+
+def public(name: str = "shop", host: str = "web", **more: object) -> Site:
+    """Return a site that everybody may see."""
+    return Site(name, address(host, 8080), **{"access": Access.PUBLIC, **more})  # type: ignore[arg-type] # a test's choice
+
+
+@dataclass
+class Answer:
+    """What a client got."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+async def tell(service: Service, wire: Wire) -> None:
+    """Serve HTTP/1.1 by h11: each answer says what was asked, its fields included."""
+    connection = h11.Connection(h11.SERVER)
+    size, lines = 0, [""]
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await service.receive(wire))
+        elif isinstance(event, h11.Request):
+            size, lines = 0, [f"{service.name} {event.method.decode()} {event.target.decode()}"]
+            lines += [f"{name.decode()}: {value.decode()}" for name, value in event.headers]
+        elif isinstance(event, h11.Data):
+            size += len(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            body = "\n".join([*lines, f"size: {size}"]).encode()
+            head = h11.Response(status_code=200, headers=[("Content-Length", str(len(body)))])
+            data = connection.send(head) or b""
+            data += connection.send(h11.Data(data=body)) or b""
+            await wire.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
+            if connection.our_state is h11.MUST_CLOSE:
+                return
+            connection.start_next_cycle()
+        else:
+            return
+
+
+class Client:
+    """One connection of a client of h11."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._connection = h11.Connection(h11.CLIENT)
+
+    async def get(self, target: str = "/", host: str = SHOP, **headers: str) -> Answer:
+        """Ask, and return the answer."""
+        fields = [("Host", host)]
+        fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
+        if self._connection.our_state is h11.DONE:
+            self._connection.start_next_cycle()
+        head = h11.Request(method="GET", target=target, headers=fields)
+        data = self._connection.send(head) or b""
+        await self.wire.send_all(data + (self._connection.send(h11.EndOfMessage()) or b""))
+        answer = Answer(0, {}, "")
+        while not isinstance(event := self._connection.next_event(), h11.EndOfMessage):
+            if event is h11.NEED_DATA:
+                self._connection.receive_data(await self.wire.receive_some())
+            elif isinstance(event, h11.Response):
+                answer.status = event.status_code
+                answer.headers = {name.decode(): value.decode() for name, value in event.headers}
+            elif isinstance(event, h11.Data):
+                answer.body += event.data.decode()
+        return answer
+
+
+@dataclass
+class House:
+    """What a test has."""
+
+    lab: Lab
+    gateway: Gateway
+    book: Book
+    web: Service
+
+    async def client(self) -> Client:
+        """Connect."""
+        return Client(await self.dial())
+
+    async def dial(self) -> Wire:
+        """Connect, and leave the rest to the test."""
+        return await dial(self.lab, address("gate", 80))
+
+    async def get(self, target: str = "/", host: str = SHOP, **headers: str) -> Answer:
+        """Ask over a connection of its own."""
+        return await (await self.client()).get(target, host, **headers)
+
+
+@asynccontextmanager
+async def open_house(
+    *,
+    handler: Callable[[Service, Wire], Awaitable[None]] = tell,
+    settings: GatewaySettings | None = None,
+    **previews: Site,
+) -> AsyncGenerator[House]:
+    """Run a gateway, and a service "web" behind it; *previews* are those of port 80, hash "x"."""
+    async with open_lab() as lab:
+        await lab.broker()
+        endpoint = await lab.endpoint("gate")
+        book = Book({f"80-{name}-x": site for name, site in previews.items()})
+        opened = open_gateway(
+            endpoint,
+            book,
+            settings or GatewaySettings(domain=DOMAIN, login_cookie="login"),
+            listen=[address("gate", 80)],
+        )
+        gateway = await lab.run("gateway", opened)
+        yield House(lab, gateway, book, await serve(lab, "web", 8080, handler, "web"))
