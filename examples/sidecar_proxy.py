@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -83,6 +84,21 @@ def make_flags() -> Flags:
         "server name), or tcp: nothing",
     )
     flags.add(
+        "--outbound",
+        port,
+        metavar="NAME=LISTEN,TARGET[,SPEAKS]",
+        repeat=True,
+        help="the same for calls of the workload itself: it connects to LISTEN, and is led to "
+        "TARGET, a service that it calls",
+    )
+    flags.add(
+        "--audit",
+        text_of,
+        metavar="KEY",
+        help="count which trace and environment ids of the requests that come in are missing in "
+        "those that leave by --outbound; KEY is the member of tracestate that names an environment",
+    )
+    flags.add(
         "--intercept",
         intercept,
         metavar="NAME=SUBJECT[:TARGET]",
@@ -103,6 +119,10 @@ def make_plan(options: argparse.Namespace) -> Plan:
     identity = credentials.identity
     network = make_network(options)
     ports = unique(options.port, "--port")
+    for name, spec in unique(options.outbound, "--outbound").items():
+        if name in ports:
+            raise ConfigurationError(f"--outbound {name}: a --port has this name already")
+        ports[name] = replace(spec, is_outbound=True)
     wanted = unique(options.intercept, "--intercept")
     intercepts = {
         existing_name(name, ports, "--intercept"): Intercept(
@@ -123,6 +143,7 @@ def make_plan(options: argparse.Namespace) -> Plan:
             identity,
             credentials.trust,
             ports=ports.values(),
+            audit=options.audit,
             **outgoing.arguments,
             **endpoint_options(options, network),
         ) as sidecar:

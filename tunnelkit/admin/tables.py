@@ -67,6 +67,10 @@ def tables_of(status: _Item, now: float) -> list[Table]:
         tables.append(_sessions_table(status["sessions"]))
     if "ports" in status:
         tables.append(_ports_table(status["ports"]))
+    if status.get("audit"):
+        tables += _audit_tables(status["audit"])
+    if status.get("gateway"):
+        tables.append(_facts_table("gateway", status["gateway"]))
     if status.get("forwards"):
         tables.append(_forwards_table(status["forwards"]))
     exits = status.get("exits", {})
@@ -171,7 +175,22 @@ def _explain_tables(found: _Item) -> list[Table]:
     facts = {"goes to": found["target"], "rule": found["rule"] or "-", "why": found["why"]}
     near = [(str(one["rule"]), str(one["owner"]) or "-", str(one["why"])) for one in found["near"]]
     tables = [_facts_table("", facts)]
-    return [*tables, ("other rules", ("rule", "owner", "why not"), near)] if near else tables
+    if near:
+        tables.append(("other rules", ("rule", "owner", "why not"), near))
+    if found.get("dropped"):
+        tables.append(("not passed on", ("finding",), [(one,) for one in found["dropped"]]))
+    return tables
+
+
+def _audit_tables(audit: _Item) -> list[Table]:
+    came = [(one["port"], one["carried"], str(one["requests"])) for one in audit["arrived"]]
+    names = ("port", "what", "fate", "requests")
+    left = [tuple(str(one[name]) for name in names) for one in audit["left"]]
+    tables: list[Table] = [("came in with", ("port", "carried", "requests"), came)]
+    tables.append(("left with", names, left))
+    if audit["findings"]:
+        tables.append(("not passed on", ("finding",), [(one,) for one in audit["findings"]]))
+    return tables
 
 
 def _forwards_table(forwards: Iterable[_Item]) -> Table:

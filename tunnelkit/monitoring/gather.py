@@ -28,6 +28,8 @@ def metrics_of(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield from _of_links(status.get("links", []))
     yield from _of_sessions(status.get("sessions", []))
     yield from _of_ports(status.get("ports", []))
+    yield from _of_audit(status.get("audit") or {})
+    yield from _of_gateway(status.get("gateway") or {})
     yield from _of_broker(status.get("broker", {}))
     expiry = status.get("token_expires")
     if expiry is not None:
@@ -88,6 +90,43 @@ def _of_ports(ports: list[dict[str, Any]]) -> Iterator[Metric]:
         for kind in sorted({"target-failed", "fell-back", *counts}):
             failures.add(counts.get(kind, 0), port=port["name"], kind=kind)
     yield from (opened, rules, routed, failures)
+
+
+def _of_audit(audit: Mapping[str, Any]) -> Iterator[Metric]:
+    if not audit:
+        return
+    arrived = Metric(
+        "tunnelkit_audit_arrived_total",
+        "counter",
+        "Requests that came into the pod, by port and by the ids that they carried.",
+    )
+    for one in audit["arrived"]:
+        arrived.add(one["requests"], port=one["port"], carried=one["carried"])
+    left = Metric(
+        "tunnelkit_audit_left_total",
+        "counter",
+        "Requests that left the pod, by port, by the kind of id, and by what became of it; dropped "
+        "and changed are those that the workload does not pass on.",
+    )
+    for one in audit["left"]:
+        left.add(one["requests"], port=one["port"], id=one["what"], fate=one["fate"])
+    yield from (arrived, left)
+
+
+def _of_gateway(gateway: Mapping[str, Any]) -> Iterator[Metric]:
+    if not gateway:
+        return
+    yield _single(
+        "tunnelkit_gateway_connections", "gauge", "Connections of clients.", gateway["open"]
+    )
+    found = Metric(
+        "tunnelkit_gateway_requests_total",
+        "counter",
+        "Requests by the part that they were for; those refused or failed, by status.",
+    )
+    for kind, count in gateway["counts"].items():
+        found.add(count, kind=kind)
+    yield found
 
 
 def _of_broker(broker: Mapping[str, Any]) -> Iterator[Metric]:

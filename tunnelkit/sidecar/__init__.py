@@ -27,6 +27,7 @@ from tunnelkit.keeping import SessionKeeper
 from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 from tunnelkit.session import Session
 
+from .audit import Audit, Finding
 from .conditions import Condition, read_condition, read_conditions
 from .port import Port, Speaks
 from .requests import RequestFacts
@@ -35,6 +36,7 @@ from .ruleset import Branch, Choice, Conflict, Developer, Local, Overlap, Rule, 
 from .visitor import Decision
 
 __all__ = [
+    "Audit",
     "Branch",
     "Choice",
     "Condition",
@@ -42,6 +44,7 @@ __all__ = [
     "Decision",
     "Developer",
     "Facts",
+    "Finding",
     "Intercept",
     "Local",
     "Overlap",
@@ -73,6 +76,9 @@ class PortSpec:
     listen: Address
     target: Address
     speaks: Speaks = Speaks.AUTO
+    is_outbound: bool = False
+    """Whether the workload itself connects to it, to call what the target is; the audit holds
+    what leaves by it against what came in."""
 
 
 class Sidecar:
@@ -87,6 +93,8 @@ class Sidecar:
         self.keeper = SessionKeeper(endpoint)
         self.keeper.sources.append(self._wanted_peers)
         self.keeper.listeners.append(self._check_health)
+        self.audit: Audit | None = None
+        """Who counts what of requests is passed on by the workload, or nobody."""
         self._emptied = trio.Event()
 
     @property
@@ -235,7 +243,16 @@ class Sidecar:
             raise ConfigurationError(f"two ports are called {spec.name!r}")
         endpoint = self.endpoint
         target = await endpoint.network.resolve(spec.target)
-        port = Port(spec.name, target, self, endpoint.network, endpoint.pump, spec.speaks)
+        port = Port(
+            spec.name,
+            target,
+            self,
+            endpoint.network,
+            endpoint.pump,
+            spec.speaks,
+            is_outbound=spec.is_outbound,
+        )
+        port.audit = self.audit
         port.on_idle = lambda: self._emptied.set()
         port.listener = await endpoint.network.listen(spec.listen, endpoint.pump, port.accept)
         self.ports[spec.name] = port
@@ -273,12 +290,16 @@ async def open_sidecar(
     forwards: Iterable[Forward | str] = (),
     socks: Iterable[Socks | str] = (),
     public_listeners: bool = False,
+    audit: str | None = None,
     **options: Unpack[EndpointOptions],
 ) -> AsyncGenerator[Sidecar]:
     """Run a sidecar until the block is left.
 
     Args:
         ports: listeners and the local targets behind them.
+        audit: look at the requests of all ports that may be HTTP, and count what of their ids
+            the workload passes on; the member of `tracestate` and `baggage` that names an
+            environment.  None: only ports with rules about requests are looked at.
         targets, allow: what peers may open here, as in `open_devbox`.
         forwards, socks, public_listeners: as in `open_outgoing`.
         options: as in `open_endpoint`.
@@ -290,6 +311,7 @@ async def open_sidecar(
     """
     async with open_endpoint(identity, ring, **options) as endpoint:
         sidecar = Sidecar(endpoint)
+        sidecar.audit = Audit(audit) if audit is not None else None
         try:
             async with open_outgoing(
                 endpoint,

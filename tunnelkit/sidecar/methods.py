@@ -12,6 +12,7 @@ from tunnelkit.outgoing.describe import outgoing_status
 from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import (
+    Audit,
     Branch,
     Choice,
     Developer,
@@ -52,6 +53,26 @@ def port_status(port: Port) -> dict[str, object]:
         "speaks": port.speaks.value,
         "rules": len(port.rules),
         "last_reason": port.last_reason,
+    }
+
+
+def audit_status(audit: Audit | None) -> dict[str, object] | None:
+    """Describe what of requests is passed on, or None: nobody looks."""
+    if audit is None:
+        return None
+    return {
+        "environment_key": audit.environment_key,
+        "arrived": [
+            {"port": port, "carried": carried, "requests": count}
+            for (port, carried), count in sorted(audit.arrived.items())
+        ],
+        "left": [
+            {"port": port, "what": what, "fate": fate.value, "requests": count}
+            for (port, what, fate), count in sorted(
+                audit.left.items(), key=lambda one: (one[0][0], one[0][1], one[0][2].value)
+            )
+        ],
+        "findings": list(map(str, audit.findings())),
     }
 
 
@@ -113,11 +134,16 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
     def ports() -> list[dict[str, object]]:
         return [port_status(port) for port in sidecar.ports.values()]
 
+    def dropped() -> list[str]:
+        found = sidecar.audit.findings() if sidecar.audit is not None else []
+        return [f"the workload behind {sidecar.endpoint.subject}: {one}" for one in found]
+
     async def status() -> dict[str, object]:
         return {
             "program": "sidecar_proxy",
             **endpoint_status(sidecar.endpoint),
             "ports": ports(),
+            "audit": audit_status(sidecar.audit),
             **outgoing_status(sidecar.outgoing),
         }
 
@@ -167,7 +193,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         if refused is not None:
             why = f"it is answered with {refused.status} before any rule is asked: {refused}"
             return {"port": port, **explanation(Choice(None, why)), "target": "nobody"}
-        return {"port": port, **explanation(choice)}
+        return {"port": port, **explanation(choice), "dropped": dropped()}
 
     async def list_intercepts() -> list[dict[str, object]]:
         return ports()

@@ -17,14 +17,18 @@ from typing import Protocol
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Listener, Network, Pipe
 from tunnelkit.errors import ConfigurationError, ErrorCode
+from tunnelkit.http.routing import Route
+from tunnelkit.http.watching import Watch
 from tunnelkit.pump import Pump
 from tunnelkit.reach import Reach
 from tunnelkit.session import Session
 from tunnelkit.splice import PipeEnd
 
+from .audit import Audit
 from .opening import Opening
+from .requests import RequestFacts
 from .rules import Intercept
-from .ruleset import Branch, Developer, Rule, RuleSet
+from .ruleset import Branch, Developer, Local, Rule, RuleSet
 from .splicing import Guest, Splicing
 from .visitor import MAX_DECISIONS, Decision
 
@@ -64,6 +68,7 @@ class Port:
         target: the local target, resolved.
         sessions: where developers' sessions are found.
         speaks: what its clients speak.
+        is_outbound: whether its clients are the workload itself, which calls others by it.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class Port:
         network: Network,
         pump: Pump,
         speaks: Speaks = Speaks.AUTO,
+        *,
+        is_outbound: bool = False,
     ) -> None:
         self.name = name
         self.target = target
@@ -88,6 +95,9 @@ class Port:
         self.listener: Listener | None = None
         self.counts: Counter[str] = Counter()
         self.last_reason = ""
+        self.audit: Audit | None = None
+        """Who counts what of requests is passed on, or nobody."""
+        self.is_outbound = is_outbound
         self.on_idle: Callable[[], None] = lambda: None
         self._sessions = sessions
         self._splicing = Splicing(self)
@@ -138,7 +148,7 @@ class Port:
         rules.drop_expired(time.time())
         guest = Guest(PipeEnd(pipe, self._over))
         self._guests[guest.end] = guest
-        if self.speaks is Speaks.AUTO and rules.needs_look:
+        if self.speaks is Speaks.AUTO and (rules.needs_look or self.audit is not None):
             Opening(guest, self, self._splicing, is_open=True)
         elif self._looks_at_clients(rules):
             Opening(guest, self, self._splicing, is_open=False)
@@ -149,11 +159,13 @@ class Port:
     def reads_requests(self) -> bool:
         """Whether requests are read now: then some are refused, whatever rules say."""
         is_read = self._is_http or self.speaks is Speaks.AUTO
-        return is_read and self.rules.needs_http
+        return is_read and (self.rules.needs_http or self.audit is not None)
 
     def _looks_at_clients(self, rules: RuleSet) -> bool:
         """Whether a client, who is known to speak first, is waited for."""
-        return rules.needs_look if self.speaks is Speaks.TLS else self._is_http and rules.needs_http
+        if self.speaks is Speaks.TLS:
+            return rules.needs_look
+        return self._is_http and (rules.needs_http or self.audit is not None)
 
     @property
     def _is_http(self) -> bool:
@@ -179,6 +191,16 @@ class Port:
     def count(self, what: str) -> None:
         """Count something that happened."""
         self.counts[what] += 1
+
+    def watch(self, facts: RequestFacts, route: Route) -> Watch | None:
+        """Return who looks on while a request goes by."""
+        if self.audit is None:
+            return None
+        if self.is_outbound:
+            self.audit.leaves(self.name, facts)
+            return None
+        # What a developer's laptop answers does not come into the pod.
+        return self.audit.arrives(self.name, facts) if isinstance(route.key, Local) else None
 
     def check_health(self) -> None:
         """A link changed: connections that wait on a suspect session do not wait any longer."""

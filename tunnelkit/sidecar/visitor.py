@@ -23,6 +23,7 @@ from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.proxy import HttpProxy
 from tunnelkit.http.routing import NO_LIMITS, Owner, Reached, Route
+from tunnelkit.http.watching import Watch
 from tunnelkit.pump import Pump
 from tunnelkit.reach import Attempts, Reach
 from tunnelkit.session import Session
@@ -73,6 +74,9 @@ class Surroundings(Protocol):
 
     def count(self, what: str) -> None:
         """Count something that happened."""
+
+    def watch(self, facts: RequestFacts, route: Route) -> Watch | None:
+        """Return who looks on while a request goes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class HttpVisitor:
         choice = self._port.rules.choose(facts, now)
         route = self._route_of(choice)
         self._note(facts, choice, route, now)
+        route.watch = self._port.watch(facts, route)
         found(route)
 
     def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
