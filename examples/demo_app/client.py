@@ -1,7 +1,8 @@
 """The customer of the demo: an ordinary HTTP client that knows nothing of tunnels.
 
 ``client.py call HOST:PORT`` makes one call, ``client.py download HOST:PORT --mib N`` one download:
-one connection, one request, no second try.  Both print lines of JSON.
+one connection, one request, no second try.  ``client.py ask HOST:PORT --requests JSON`` makes
+several requests over one connection.  All print lines of JSON.
 """
 
 from __future__ import annotations
@@ -34,6 +35,24 @@ def call(address: str) -> None:
     response = connection.getresponse()
     answer = json.loads(response.read())
     tell(status=response.status, seconds=time.monotonic() - started, **answer)
+
+
+def ask(address: str, requests: list[list[str]]) -> None:
+    """Ask over one connection; tell each answer, and the port that the client had.
+
+    Args:
+        requests: ``[PATH, HOST, TRACESTATE, AUTHORIZATION]``; only the path is needed.
+    """
+    connection = HTTPConnection(address, timeout=30)
+    for path, *more in requests:
+        names = ("Host", "Tracestate", "Authorization")
+        headers = {name: value for name, value in zip(names, more, strict=False) if value}
+        connection.request("GET", path, headers=headers)
+        port = connection.sock.getsockname()[1]
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        cache = response.getheader("Cache-Control") or ""
+        tell(**{**answer, "status": response.status, "port": port, "cache": cache})
 
 
 def download(address: str, mib: int) -> None:
@@ -77,13 +96,16 @@ def _read_all(response: HTTPResponse, total: int) -> tuple[str, int, list[dict[s
 def main() -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(description="The client of the demo.")
-    parser.add_argument("command", choices=("call", "download"))
+    parser.add_argument("command", choices=("call", "ask", "download"))
     parser.add_argument("address", metavar="HOST:PORT")
     parser.add_argument("--mib", type=int, default=1)
+    parser.add_argument("--requests", type=json.loads, default=[])
     options = parser.parse_args()
     try:
         if options.command == "call":
             call(options.address)
+        elif options.command == "ask":
+            ask(options.address, options.requests)
         else:
             download(options.address, options.mib)
     except (OSError, ValueError, HTTPException) as error:

@@ -86,6 +86,14 @@ class Crew:
                 out = ("--out", folder / f"{name}.token")
                 nursery.start_soon(tool, "tunnelkit.auth", *common, *grant, *holder, *out)
 
+    async def add_identity(self, name: str, *grant: str) -> None:
+        """Make the key and the token of somebody who joins."""
+        folder, tool = self.stage.folder, self.stage.tool
+        await tool("tunnelkit.auth", "keygen", "--out", folder / f"{name}.pem")
+        files = ("--signing-key", folder / "issuer.pem", "--out", folder / f"{name}.token")
+        holder = ("--holder-key", folder / f"{name}.pem.pub.json", "--lifetime", "1h")
+        await tool("tunnelkit.auth", "mint", *files, *holder, *grant)
+
     async def start_broker(self, name: str) -> None:
         """Start a broker, at its old address if it had one."""
         ring = self.stage.folder / "issuer.pem.pub.json"
@@ -95,12 +103,12 @@ class Crew:
         self.brokers[name] = broker.ready["links"][0]
 
     async def _start_devbox(self, copy: str) -> None:
-        flags = [*self._identity("laptop"), "--target", f"prices={copy}"]
-        await self._start_end("devbox", *flags)
+        flags = ("--target", f"prices={copy}")
+        await self.start_end("devbox", "devbox", *flags, identity="laptop")
 
     async def _start_sidecar(self, prices: str) -> None:
-        flags = [*self._identity("sidecar"), "--port", f"prices=127.0.0.1:0,{prices}"]
-        doors = await self._start_end("sidecar", *flags)
+        flags = ("--port", f"prices=127.0.0.1:0,{prices}")
+        doors = await self.start_end("sidecar", "sidecar", *flags)
         self.prices = doors["prices"]
 
     def _identity(self, name: str) -> list[object]:
@@ -108,13 +116,16 @@ class Crew:
         files = ("--key", folder / f"{name}.pem", "--token", folder / f"{name}.token")
         return ["--keys", folder / "issuer.pem.pub.json", *files]
 
-    async def _start_end(self, name: str, *flags: object) -> Mapping[str, str]:
+    async def start_end(
+        self, name: str, program: str, *flags: object, identity: str = ""
+    ) -> Mapping[str, str]:
         """Start an endpoint that keeps a link to each broker; return where it listens."""
         links = [text for broker in BROKERS for text in ("--link", self.brokers[broker])]
         rest = (*links, *self.way.endpoint_flags, "--admin", self.socket(name))
         variables = self.way.endpoint_variables
-        script = f"{name}_proxy.py"
-        child = await self.stage.start(name, script, *flags, *rest, **variables)
+        script = {"gateway": "gateway.py"}.get(program, f"{program}_proxy.py")
+        proof = self._identity(identity or name)
+        child = await self.stage.start(name, script, *proof, *flags, *rest, **variables)
         return cast(Mapping[str, str], child.ready["listeners"])
 
     # --- what they say ----------------------------------------------------------------------

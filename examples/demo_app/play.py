@@ -15,6 +15,7 @@ import trio
 from examples.demo_app.crew import BROKERS, ENDS, LAPTOP, Crew, other_broker
 from examples.demo_app.download import Downloaded, Downloads, wait_words
 from examples.demo_app.faults import BrokerKill, Move, ProxyKill
+from examples.demo_app.second import SecondAct
 from examples.demo_app.stage import Child, DemoFailed, Stage
 from examples.demo_app.telling import Finding, Teller
 from examples.demo_app.way import ProxiedWay, Way
@@ -47,6 +48,7 @@ class Play:
         self._way = way
         self._crew = Crew(stage, way)
         self._downloads = Downloads(self._crew, teller, size_mib)
+        self._second = SecondAct(stage, self._crew, self.see)
         self._victim = ""
 
     def steps(self) -> Steps:
@@ -67,6 +69,14 @@ class Play:
             words = f"download {self._size} again; meanwhile kill the proxy, and start it again"
             steps.append((words, self.kill_proxy))
         steps.append(("the laptop freezes; the customer buys again", self.freeze))
+        second = self._second
+        steps += [
+            ("second act: another developer, a gateway and a gRPC service join", second.begin),
+            ("both developers intercept prices, each by a header", second.share),
+            ("ask why", second.explain),
+            ("call the gRPC service, for everybody and for a branch", second.branch),
+            ("open previews of prices", second.preview),
+        ]
         return [*steps, ("drain everything", self.drain)]
 
     # --- seeing -----------------------------------------------------------------------------
@@ -261,7 +271,7 @@ class Play:
 
     async def drain(self) -> None:
         """SIGTERM to everything that runs, callers first; each ends with status 0."""
-        names = ["shop", *ENDS, *BROKERS, "prices", "copy"]
+        names = ["shop", *self._second.names, *ENDS, *BROKERS, "prices", "copy"]
         for name in names:
             self._see_status(name, await self._stage.end(name, DRAIN_SECONDS))
         if isinstance(self._way, ProxiedWay):

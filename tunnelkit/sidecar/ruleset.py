@@ -206,8 +206,9 @@ def curl_of(facts: RequestFacts) -> str:
 
 def overlap_of(rule: Rule, other: Rule) -> Overlap | None:
     """Return how two rules are in each other's way; None: they are not."""
-    if rule.tier is not other.tier:
-        return None
+    ends = [(one.owner, one.target, one.fail_open) for one in (rule, other)]
+    if rule.tier is not other.tier or ends[0] == ends[1]:
+        return None  # whichever of them takes it, the request is the same owner's, and goes there
     try:
         values = example_of((*rule.conditions, *other.conditions))
     except Undecided:

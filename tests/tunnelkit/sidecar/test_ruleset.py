@@ -160,6 +160,14 @@ def test_request_that_both_would_take(one: list[str], other: list[str], shown: s
     assert shown in str(found)
 
 
+def test_rules_of_one_owner_that_lead_to_one_place_are_not_in_the_way() -> None:
+    made = rules(rule("ada", "header:x-user=ada"))
+    again = rule("ada-env", "header:x-env=ada", owner="ada")
+    assert made.add(again, 0) == ()
+    with pytest.raises(Conflict):
+        made.add(rule("bob", "header:x-env=ada", owner="bob"), 0)
+
+
 def test_rule_in_the_way_is_refused_and_changes_nothing() -> None:
     made = rules(USER)
     later = rule("later", "header:x-user^=a", owner="bob")
