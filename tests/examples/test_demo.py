@@ -120,10 +120,10 @@ async def test_demo_runs_in_wss_through_a_proxy(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("moment", "number", "arguments"),
     [
-        ("[1/8]", signal.SIGINT, ()),
-        ("[2/8]", signal.SIGTERM, ()),
+        ("[1/13]", signal.SIGINT, ()),
+        ("[2/13]", signal.SIGTERM, ()),
         ("20 %", signal.SIGINT, ()),
-        ("[7/8]", signal.SIGINT, ()),
+        ("[7/13]", signal.SIGINT, ()),
         ("20 %", signal.SIGTERM, ("--over", "wss-proxy")),
     ],
 )
@@ -143,7 +143,7 @@ async def test_signal_leaves_nothing_behind(
 
 async def test_failure_names_the_step_and_shows_the_logs(folder: Path) -> None:
     async with open_demo(folder, "--size-mib", 256) as process:
-        await read_until(process, "[2/8]")
+        await read_until(process, "[2/13]")
         os.kill(child_of(process.pid, "shop.py"), signal.SIGKILL)
         seen = await read_until(process, "\0")
         assert await process.wait() == 1

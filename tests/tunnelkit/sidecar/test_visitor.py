@@ -237,7 +237,7 @@ async def test_explanation_tells_of_a_developer_who_is_away(autojump_clock: Mock
 
 
 async def test_rule_in_the_way_of_another_is_refused(autojump_clock: MockClock) -> None:
-    late = rule("late", "header:x-user^=a")
+    late = rule("late", "header:x-user^=a", target=Local())
     async with shop(ADA) as (stage, _):
         with pytest.raises(Conflict, match="curl -H 'x-user: ada'"):
             await stage.sidecar.add_rule("web", late)
