@@ -26,7 +26,7 @@ from tunnelkit.wire import states  # noqa: E402
 
 __all__ = ["PARTS", "draw", "flags_of", "renewed"]
 
-PROGRAMS = ("broker", "sidecar_proxy", "devbox_proxy")
+PROGRAMS = ("broker", "sidecar_proxy", "devbox_proxy", "gateway")
 
 S = TypeVar("S", bound=Enum)
 I = TypeVar("I", bound=Enum)  # noqa: E741
@@ -140,6 +140,7 @@ MODULES = (
     "tunnelkit.broker",
     "tunnelkit.sidecar",
     "tunnelkit.devbox",
+    "tunnelkit.gateway",
     "tunnelkit.outgoing",
     "tunnelkit.events",
     "tunnelkit.admin",

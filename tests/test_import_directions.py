@@ -26,6 +26,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"leg"},
         {"session", "stream", "attaching"},
         {"dialer", "splice", "telling"},
+        {"reach"},
         {"direct"},
         {"roster", "host"},
         {"placing"},

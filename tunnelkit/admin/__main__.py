@@ -70,6 +70,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_watch(_add(commands, "status", "status", "links, sessions, ports, counters"))
     _add(commands, "ports", "intercept.list", "ports of a sidecar, and who intercepts them")
+    _add(commands, "sites", "site.list", "sites of a gateway, and who may see them")
     _add(commands, "version", "version", "which program runs, and its version")
     _add(commands, "drain", "drain", "finish what runs, and end, as SIGTERM does")
     _add_intercepts(commands)

@@ -40,6 +40,8 @@ def tables_of_command(command: str, result: object) -> list[Table]:
         return [_ports_table(listed)]
     if command in ("rule", "unrule", "rules"):
         return [_rules_table(listed)]
+    if command == "sites":
+        return [_sites_table(listed)]
     if command == "move":
         return [_sessions_table(listed)]
     if not isinstance(result, dict):
@@ -191,6 +193,12 @@ def _audit_tables(audit: _Item) -> list[Table]:
     if audit["findings"]:
         tables.append(("not passed on", ("finding",), [(one,) for one in audit["findings"]]))
     return tables
+
+
+def _sites_table(sites: Iterable[_Item]) -> Table:
+    names = ("name", "upstream", "access", "owner", "organisation", "environment", "intercepted by")
+    rows = [[str(one[name.replace(" ", "_")]) or "-" for name in names] for one in sites]
+    return "sites", names, rows
 
 
 def _forwards_table(forwards: Iterable[_Item]) -> Table:

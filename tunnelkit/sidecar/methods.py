@@ -193,7 +193,8 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         if refused is not None:
             why = f"it is answered with {refused.status} before any rule is asked: {refused}"
             return {"port": port, **explanation(Choice(None, why)), "target": "nobody"}
-        return {"port": port, **explanation(choice), "dropped": dropped()}
+        found = {"port": port, **explanation(choice)}
+        return {**found, "dropped": dropped()} if sidecar.audit is not None else found
 
     async def list_intercepts() -> list[dict[str, object]]:
         return ports()
