@@ -28,3 +28,40 @@ the watch of the route; None means that nothing is recorded.  ::
     ...
     file.writelines(write_har(recorder.exchanges(), why_over=recorder.why_over))
 """
+
+from .conversations import ByteBounds, ByteRecorder, Conversation
+from .har import har_entry, har_of, write_har
+from .reading import Answer, Call, read_har
+from .recorder import Bounds, ExchangeWatch, Recorder, wanted
+from .records import Body, Exchange, Times
+from .redact import NO_REDACTION, REDACTION, Redaction
+from .replay import Outcome, Target, parse_target, replay
+from .tap import TapEnd, tap
+
+__all__ = [
+    "NO_REDACTION",
+    "REDACTION",
+    "Answer",
+    "Body",
+    "Bounds",
+    "ByteBounds",
+    "ByteRecorder",
+    "Call",
+    "Conversation",
+    "Exchange",
+    "ExchangeWatch",
+    "Outcome",
+    "Recorder",
+    "Redaction",
+    "TapEnd",
+    "Target",
+    "Times",
+    "har_entry",
+    "har_of",
+    "parse_target",
+    "read_har",
+    "replay",
+    "tap",
+    "wanted",
+    "write_har",
+]
