@@ -318,13 +318,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except BrokenPipeError:
-        # The reader has gone (`... | head`); Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except (BrokenPipeError, KeyboardInterrupt) as error:
+        return _left(BaseExceptionGroup("", [error]))
+    except BaseExceptionGroup as group:  # they come out of a nursery
+        if group.split((BrokenPipeError, KeyboardInterrupt))[1] is not None:
+            raise
+        return _left(group)
     return status
+
+
+def _left(group: BaseExceptionGroup[BaseException]) -> int:
+    """Return the exit status of a command that nobody waits for any more."""
+    if group.subgroup(KeyboardInterrupt) is not None:
+        return EXIT_INTERRUPTED
+    # The reader has gone (`... | head`); Python would complain again when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":
