@@ -13,7 +13,7 @@ from typing import Final
 
 from tunnelkit.http.head import Fields, values_of
 
-__all__ = ["MAX_ENCODINGS", "Decoded", "decode", "encode", "encodings_of"]
+__all__ = ["MAX_ENCODINGS", "Decoded", "can_encode", "decode", "encode", "encodings_of"]
 
 MAX_ENCODINGS: Final = 3
 """Most encodings that are taken off a body.  Stops: a field that costs a pass for each word."""
@@ -52,7 +52,7 @@ def decode(data: bytes, encodings: Iterable[str], max_bytes: int) -> Decoded | N
         max_bytes: most bytes that are returned, and held on the way.
     """
     layers = list(encodings)
-    if len(layers) > MAX_ENCODINGS or not _WINDOWS.keys() >= set(layers):
+    if len(layers) > MAX_ENCODINGS or not can_encode(layers):
         return None
     is_whole = True
     for layer in reversed(layers):
@@ -79,6 +79,11 @@ def _inflate(data: bytes, window: int, max_bytes: int) -> Decoded | None:
             return Decoded(bytes(made[:max_bytes]), is_whole=False)
         data = machine.unused_data if window == _GZIP else b""
     return Decoded(bytes(made), is_whole=not data)
+
+
+def can_encode(encodings: Iterable[str]) -> bool:
+    """Whether all of these can be taken off, and put on."""
+    return _WINDOWS.keys() >= set(encodings)
 
 
 def encode(data: bytes, encodings: Iterable[str]) -> bytes:

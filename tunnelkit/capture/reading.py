@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.http.head import Fields, values_of
 
-from .decode import encode
+from .decode import MAX_ENCODINGS, can_encode, decode, encode, encodings_of
 from .har import charset_of
 from .redact import MARK
 
@@ -163,7 +163,7 @@ def _call(entry: dict[str, object], number: int) -> Call:
     target, scheme, authority, dropped = _target(url, _find(request, "_target", str, where))
     if authority and not any(values_of(fields, b"host")):
         fields = ((b"Host", authority), *fields)
-    body, why_no_body = _request_body(request, where)
+    body, why_no_body = _request_body(request, fields, where)
     if MARK.search(body.decode("latin-1")):
         left_out += ("values in the body",)
     answer = _answer(entry, method, where)
@@ -246,7 +246,7 @@ def _target(url: str, given: str | None) -> tuple[bytes, str, bytes, tuple[str, 
 # --- bodies -------------------------------------------------------------------------------------
 
 
-def _request_body(request: dict[str, object], where: str) -> tuple[bytes, str]:
+def _request_body(request: dict[str, object], fields: Fields, where: str) -> tuple[bytes, str]:
     """Return a request's body, and why it cannot be sent."""
     post = _find(request, "postData", dict, where)
     size = _number(request, "bodySize", where, -1)
@@ -261,12 +261,27 @@ def _request_body(request: dict[str, object], where: str) -> tuple[bytes, str]:
     body = _decoded_text(text, encoding, kind, where)
     if post.get("_truncated"):
         return body, "only a part of its body is in the file"
-    layers = _find(post, "_decoded", list, where) or []
-    if not body and size > 0 and not layers:
+    if post.get("_decoded") is not None:
+        return encode(body, _known_layers(post, where)), ""
+    if not body and size > 0:
         return b"", "its body is not in the file"
-    if not all(layer in ("gzip", "x-gzip", "deflate") for layer in layers) or len(layers) > 3:
+    return (body, "") if encoding else _as_encoded(body, encodings_of(fields))
+
+
+def _known_layers(post: dict[str, object], where: str) -> list[str]:
+    layers = [str(layer) for layer in _find(post, "_decoded", list, where) or []]
+    if len(layers) > MAX_ENCODINGS or not can_encode(layers):
         raise _NotHar(f"{where}: '_decoded' has encodings that are not known")
-    return encode(body, map(str, layers)), ""
+    return layers
+
+
+def _as_encoded(body: bytes, layers: tuple[str, ...]) -> tuple[bytes, str]:
+    """Return a body as its head says it is encoded; other programs show it decoded."""
+    if not layers or not body or decode(body, layers, len(body)) is not None:
+        return body, ""
+    if len(layers) > MAX_ENCODINGS or not can_encode(layers):
+        return body, f"it cannot be encoded as {', '.join(layers)[:40]}"
+    return encode(body, layers), ""
 
 
 def _form(post: dict[str, object], kind: str, where: str) -> tuple[bytes, str]:

@@ -138,6 +138,24 @@ def test_body_that_was_decoded_is_encoded_again() -> None:
     assert call_of(request={"postData": post}).body == encode(b"abc", ["gzip"])
 
 
+def test_body_that_is_shown_decoded_is_encoded_as_its_head_says() -> None:
+    post = {"mimeType": "x/y", "text": "abc"}
+    call = call_of(request={"headers": pairs(Content_Encoding="gzip"), "postData": post})
+    assert (call.body, call.why_not) == (encode(b"abc", ["gzip"]), "")
+
+
+@pytest.mark.parametrize("layer", ["gzip", "br"])
+def test_body_in_base64_is_sent_as_it_is(layer: str) -> None:
+    post = {"mimeType": "x/y", "text": "/wA=", "_encoding": "base64"}
+    call = call_of(request={"headers": pairs(Content_Encoding=layer), "postData": post})
+    assert (call.body, call.why_not) == (b"\xff\x00", "")
+
+
+def test_body_that_cannot_be_encoded_as_its_head_says_is_not_sent() -> None:
+    request = {"headers": pairs(Content_Encoding="br"), "postData": {"text": "abc"}}
+    assert call_of(request=request).why_not == "it cannot be encoded as br"
+
+
 @pytest.mark.parametrize(
     ("content", "body"),
     [
