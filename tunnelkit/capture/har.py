@@ -346,9 +346,10 @@ def _split(address: str) -> tuple[str, str]:
 def _timings(times: Times) -> dict[str, float]:
     """Return the phases in milliseconds; -1: not known.  A clock that goes back makes them 0."""
     last = times.answer_ended if times.answer_ended is not None else times.over
-    asked = times.request_ended if times.request_ended is not None else times.sent
+    # A small request has come whole before it is sent, and some servers answer before all has come.
+    asked = max((at for at in (times.sent, times.request_ended) if at is not None), default=None)
     if asked is not None and times.answer_begun is not None:
-        asked = min(asked, times.answer_begun)  # some servers answer before all has come
+        asked = min(asked, times.answer_begun)
     return {
         "blocked": _span(times.begun, times.sent, -1),
         "dns": -1,

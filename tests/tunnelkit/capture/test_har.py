@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,15 @@ from tests.tunnelkit.capture.exchanges import (
     show,
 )
 from tests.tunnelkit.capture.har_spec import faults_of
-from tunnelkit.capture import NO_REDACTION, Bounds, har_entry, har_of, read_har, write_har
+from tunnelkit.capture import (
+    NO_REDACTION,
+    Bounds,
+    Times,
+    har_entry,
+    har_of,
+    read_har,
+    write_har,
+)
 from tunnelkit.capture.decode import encode
 from tunnelkit.http.head import RequestHead, ResponseHead
 
@@ -249,6 +258,26 @@ def test_timings_are_milliseconds_and_add_up() -> None:
     }
     assert entry["time"] == 3000.0
     assert entry["startedDateTime"] == "2023-11-14T22:13:20.250+00:00"
+
+
+@pytest.mark.parametrize(
+    ("times", "phases"),
+    [
+        (Times(0, sent=1, request_ended=2, answer_begun=3, answer_ended=4), (1, 1, 1, 1)),
+        (Times(0, sent=2, request_ended=1, answer_begun=3, answer_ended=4), (2, 0, 1, 1)),
+        (Times(0, sent=1, request_ended=3, answer_begun=2, answer_ended=4), (1, 1, 0, 2)),
+        (Times(0, request_ended=1, answer_begun=2, over=4), (-1, 1, 1, 2)),
+        (Times(0, sent=1, over=4), (1, 0, 0, 0)),
+        (Times(0), (-1, 0, 0, 0)),
+    ],
+)
+def test_phases_follow_each_other_whatever_comes_first(
+    times: Times, phases: tuple[int, ...]
+) -> None:
+    exchange = replace(recorded(request()), times=times)
+    found: Any = har_entry(exchange)["timings"]
+    seconds = [found[name] for name in ("blocked", "send", "wait", "receive")]
+    assert seconds == [1000 * phase if phase >= 0 else -1 for phase in phases]
 
 
 @pytest.mark.parametrize("wall", [-1e18, 1e18, float("nan"), float("inf")])
