@@ -196,6 +196,17 @@ def test_show(save: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> N
     assert len(second) < 200
 
 
+def test_show_on_a_terminal(
+    save: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    assert command.main(["show", save(entry("http://shop/[bold]\x1b[2J"))]) == 0
+    out = capsys.readouterr().out
+    assert "/[bold]" in out
+    assert "\x1b[2J" not in out
+
+
 def test_show_as_json(save: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["show", save(entry()), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)

@@ -319,6 +319,15 @@ def test_any_bytes_make_a_har(
 
 
 @given(
+    st.sampled_from([b"set-cookie", b"cookie", b"location", b"content-type", b"host"]),
+    st.binary(max_size=40) | st.binary(max_size=30).map(lambda data: b"a=b; expires=" + data),
+)
+def test_any_value_of_a_field_that_is_read_makes_a_har(name: bytes, value: bytes) -> None:
+    head = RequestHead(b"GET", b"/", b"1.1", ((name, value),))
+    assert list(faults_of(har_of([recorded(head, b"", response((name, value)))]))) == []
+
+
+@given(
     target=st.from_regex(rb"/[\x21-\x7e]{0,40}", fullmatch=True),
     value=st.from_regex(
         rb"([\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*[\x21-\x7e])?", fullmatch=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import zlib
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,9 +19,7 @@ from tests.tunnelkit.capture.exchanges import (
 from tunnelkit.capture import NO_REDACTION, Bounds, Exchange, ExchangeWatch, Recorder, wanted
 from tunnelkit.capture.recorder import EXCHANGE_BYTES, MAX_INTERIM
 from tunnelkit.http.head import RequestHead
-
-if TYPE_CHECKING:
-    from tunnelkit.http.watching import Watch
+from tunnelkit.http.watching import Watch
 
 JSON = (b"Content-Type", b"application/json")
 GZIP = (b"Content-Encoding", b"gzip")
