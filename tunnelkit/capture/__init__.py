@@ -17,8 +17,8 @@ them to a `ByteRecorder`.  Neither changes what goes by, waits, or raises.
   ask for them.
 * `tap` puts a conversation between the two ends of a splice, and tells it what was taken.
 * `reading` understands HAR files, those of browsers and of other proxies too; `replay` sends their
-  requests to a target, and `comparing` says what is different.  `python -m tunnelkit.capture` is
-  the command.
+  requests to a target, `comparing` says what is different between two answers, and `pairing`
+  between two files.  `python -m tunnelkit.capture` is the command, `tables` what it prints.
 
 Whoever has a `Recorder` asks it to `begin` an exchange, and hands what it returns to the proxy as
 the watch of the route; None means that nothing is recorded.  ::

@@ -80,6 +80,8 @@ _SCHEMES: Final = re.compile(
 """The first word of a credential that may stay; an unknown one could be the secret itself."""
 
 _USER: Final = re.compile(rb"//[^/?#@\s]*@")
+_PLAIN_URL: Final = re.compile(rb"[^?#@;]*+")
+_SESSION: Final = re.compile(rb"(?i)(;(?:[a-z]*sess(?:ion)?[-_]?id|sid)=)([^;/]+)")
 
 # A key's quote never stands behind a backslash, and a key ends with the first quote that does not:
 # so no byte is looked at twice, whatever a body holds.
@@ -143,11 +145,12 @@ class Redaction:
 
     def url(self, url: bytes) -> bytes:
         """Return a URL, or a target, without credentials."""
-        if b"?" not in url and b"#" not in url and b"@" not in url:
+        if _PLAIN_URL.fullmatch(url):
             return url
         before, mark, fragment = url.partition(b"#")
         path, question, query = before.partition(b"?")
         path = _USER.sub(lambda found: b"//" + self.mark(found[0][2:-1]) + b"@", path)
+        path = _SESSION.sub(lambda found: found[1] + self.mark(found[2]), path)
         return path + question + self.pairs(query) + mark + self.pairs(fragment)
 
     def pairs(self, text: bytes) -> bytes:

@@ -83,6 +83,17 @@ class Outcome:
         return not self.differences and not self.error
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What all requests of a replay have in common; see `replay`."""
+
+    target: Target
+    added: Fields
+    ignored: frozenset[str]
+    timeout: float
+    context: ssl.SSLContext | None
+
+
 def parse_target(text: str) -> Target:
     """Return the target that *text* names, such as ``http://127.0.0.1:8080``.
 
@@ -129,10 +140,11 @@ async def replay(
     waiting = iter(enumerate(calls))
     if target.is_tls and context is None:
         context = ssl.create_default_context()
+    plan = _Plan(target, added, ignored, timeout, context if target.is_tls else None)
 
     async def work() -> None:
         for place, call in waiting:
-            outcome = await _outcome_of(call, target, added, ignored, timeout, context)
+            outcome = await _outcome_of(call, plan)
             outcomes[place] = outcome
             on_outcome(outcome)
             await trio.lowlevel.checkpoint()
@@ -143,26 +155,19 @@ async def replay(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-async def _outcome_of(
-    call: Call,
-    target: Target,
-    added: Fields,
-    ignored: frozenset[str],
-    timeout: float,
-    context: ssl.SSLContext | None,
-) -> Outcome:
+async def _outcome_of(call: Call, plan: _Plan) -> Outcome:
     if call.why_not or call.answer is None:
         return Outcome(call, skipped=call.why_not or "it had no answer")
-    talk = _Talk(call, fields_to_send(call, target, added), target, context)
+    talk = _Talk(call, plan)
     error = ""
-    with trio.move_on_after(timeout) as scope:
+    with trio.move_on_after(plan.timeout) as scope:
         error = await talk.run()
     answer = talk.answer()
     if scope.cancelled_caught and not talk.has_enough():
-        error = f"no whole answer within {timeout:g} s"
+        error = f"no whole answer within {plan.timeout:g} s"
     if answer is None or error:
         return Outcome(call, answer, error=error or "the connection ended without an answer")
-    return Outcome(call, answer, compare(call.answer, answer, ignored))
+    return Outcome(call, answer, compare(call.answer, answer, plan.ignored))
 
 
 def fields_to_send(call: Call, target: Target, added: Fields = ()) -> Fields:
@@ -201,13 +206,11 @@ def _readable(value: bytes) -> bytes:
 class _Talk:
     """One request on its connection, and its answer as it comes."""
 
-    def __init__(
-        self, call: Call, fields: Fields, target: Target, context: ssl.SSLContext | None
-    ) -> None:
+    def __init__(self, call: Call, plan: _Plan) -> None:
         self._call = call
-        self._fields = fields
-        self._target = target
-        self._context = context
+        self._fields = fields_to_send(call, plan.target, plan.added)
+        self._target = plan.target
+        self._context = plan.context
         self._head: h11.Response | h11.InformationalResponse | None = None
         self._body = bytearray()
         self._has_ended = False

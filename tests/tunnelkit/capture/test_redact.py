@@ -56,6 +56,8 @@ def test_field(name: bytes, value: bytes, kept: bytes) -> None:
         (b"/a?token=&b", b"/a?token=&b"),
         (b"http://u:p@h/a", b"http://[redacted]@h/a"),
         (b"/users/a@b", b"/users/a@b"),
+        (b"/a;jsessionid=s3cret/b?c", b"/a;jsessionid=[redacted]/b?c"),
+        (b"/a;v=1/b", b"/a;v=1/b"),
         (b"*", b"*"),
     ],
 )
