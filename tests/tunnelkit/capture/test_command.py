@@ -107,7 +107,8 @@ async def test_only_some_are_replayed(
 async def test_long_replay_tells_how_far_it_is(save: Callable[..., str]) -> None:
     async with serve(lambda asked: None) as server:
         status, _, err = await replayed(server, save(entry()), "--timeout", "1.5")
-    assert (status, err) == (1, "replayed 0 of 1\n")
+    assert status == 1
+    assert err.startswith("replayed 0 of 1\n")
 
 
 async def test_interrupted_replay_has_the_status_of_one(save: Callable[..., str]) -> None:

@@ -204,8 +204,11 @@ async def test_body_of_a_request_is_sent_while_its_answer_is_read() -> None:
     async def echo(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
-            async for data in stream:
+            left = len(text)  # of the request, whose head counts too
+            while left > 0:
+                data = await stream.receive_some(65536)
                 await stream.send_all(data)
+                left -= len(data)
 
     text = "x" * 20_000_000
     post = {"text": text, "mimeType": "text/plain"}
@@ -214,10 +217,10 @@ async def test_body_of_a_request_is_sent_while_its_answer_is_read() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, echo, listeners)
         target = Target("127.0.0.1", listeners[0].socket.getsockname()[1])
-        (outcome,) = await replay([call], target, timeout=1.0)
+        (outcome,) = await replay([call], target)
         nursery.cancel_scope.cancel()
     assert outcome.answer is not None
-    assert len(outcome.answer.body or b"") > 15_000_000
+    assert len(outcome.answer.body or b"") >= len(text)
 
 
 async def test_tls_is_spoken_and_checked() -> None:
