@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import LOADS, PACED_RATE
+from benchmarks.cases import LOADS, PACED_RATE, RULES, SPLICE
 from benchmarks.http_load import build_http_load
 from benchmarks.load import Address, measure
 from benchmarks.peers import HOST, start_targets
 from benchmarks.processes import BenchmarkError, open_fleet, pick_ports, run_tool
+from benchmarks.programs import make_credentials, start_route
 
 
 @pytest.mark.needs_program("go")
@@ -58,3 +59,20 @@ async def test_calls_are_answered_by_the_target_and_counted(tmp_path: Path) -> N
         sample = await measure(LOADS["calls_32"], door, 1, tmp_path)
         assert sample.value > 0
         assert sample.extras["p99_us"] >= sample.extras["p50_us"] > 0
+
+
+@pytest.mark.needs_program("go", "nginx")
+@pytest.mark.parametrize("route", [RULES, SPLICE])
+async def test_sidecar_carries_bodies_and_calls(route: str, tmp_path: Path) -> None:
+    if find_spec("grpc") is None:
+        pytest.skip("grpcio is not installed")
+    program = await build_http_load(tmp_path)
+    async with open_fleet(tmp_path) as fleet:
+        targets = await start_targets(fleet, [route], bulk=False, bodies=program, calls=True)
+        keys, behind = await make_credentials(tmp_path), targets.behind[route]
+        doors = await start_route(fleet, route, keys, behind, targets.decoy)
+        assert doors.body is not None
+        assert doors.calls is not None
+        move = [str(program), "body", str(doors.body), "there", "1000001"]
+        assert '"bytes":1000001,' in await run_tool(move, timeout_seconds=10)
+        assert (await measure(LOADS["calls_32"], doors.calls, 1, tmp_path)).value > 0
