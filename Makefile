@@ -5,6 +5,7 @@ WORKERS ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 LIBP2P  := .bench/libp2p
+MITMPROXY := .bench/mitmproxy
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench system-deps clean
@@ -43,7 +44,7 @@ lint: $(VENV)/.installed-test
 
 # A peer that cannot be installed is skipped and named: the rest is measured.
 bench: $(VENV)/.installed-bench
-	-@$(MAKE) --no-print-directory $(LIBP2P)/.installed
+	-@$(MAKE) --no-print-directory --keep-going $(LIBP2P)/.installed $(MITMPROXY)/.installed
 ifeq ($(strip $(SCENARIOS)),)
 	@$(BIN)/python -m benchmarks $(ARGS)
 else
@@ -65,11 +66,18 @@ $(VENV)/.installed-%: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-# One peer of the benchmarks, with all that it brings.
+# Peers of the benchmarks, each with all that it brings.
 $(LIBP2P)/.installed: Makefile | $(BIN)/python
 	rm -rf $(LIBP2P)
 	$(BIN)/python -m venv $(LIBP2P)
 	$(LIBP2P)/bin/python -m pip install --quiet --disable-pip-version-check libp2p==0.8.1
+	@touch $@
+
+# Which version is the newest depends on the Python; the results name it.
+$(MITMPROXY)/.installed: Makefile | $(BIN)/python
+	rm -rf $(MITMPROXY)
+	$(BIN)/python -m venv $(MITMPROXY)
+	$(MITMPROXY)/bin/python -m pip install --quiet --disable-pip-version-check 'mitmproxy>=11'
 	@touch $@
 
 $(BIN)/python:

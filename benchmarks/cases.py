@@ -10,9 +10,9 @@ In the scenario `spine` our program has three routes (a direct link, through a b
 off) and one over wss; each peer has one, because a peer has no notion of a broker.  A peer's route
 under one load is therefore measured once a round and used by every case with that load: `rps_32`,
 `broker_rps_32` and `pass_rps_32` compare with the same figures of HAProxy, taken within seconds
-of ours.  In the scenario `http` our sidecar stands alone, with a rule and without.  In the
-scenarios `carriers` and `sessions` the subjects are ours alone, each with its route, and the first
-of them is what the others are compared with.
+of ours.  In the scenario `http` our sidecar stands alone, with a rule and without, beside proxies
+that read requests too.  In the scenarios `carriers` and `sessions` the subjects are ours alone,
+each with its route, and the first of them is what the others are compared with.
 
 A run has an hour at most.  So every peer meets the loads that have targets for all of them, and
 only the rivals that a user would weigh against us meet every other axis; loads that are not the
@@ -32,20 +32,28 @@ from typing import Final
 __all__ = [
     "BASE_CARRIER",
     "BESIDE_CASES",
+    "BODY_BYTES",
     "CARRIERS",
     "CARRIER_CASES",
+    "DIRECT",
+    "GRPC_PROXY",
     "HTTP_CASES",
+    "HTTP_IN_C",
     "HTTP_ONLY",
+    "HTTP_PEERS",
     "LINK",
     "LOADS",
     "MORE_PEERS",
     "OURS",
+    "PACED_RATE",
+    "PASS",
     "PEERS",
     "RIVALS",
     "RULES",
     "SESSION_CASES",
     "SESSION_COUNTS",
     "SPINE_CASES",
+    "SPLICE",
     "STREAM_COUNTS",
     "Case",
     "Kind",
@@ -64,6 +72,12 @@ LINK: Final = "link"
 """Our two processes, where they are what our three are compared with."""
 RULES: Final = "rules"
 """Our sidecar where a rule looks at every request, and takes none."""
+PASS: Final = "pass"
+"""Our sidecar without a rule."""
+SPLICE: Final = "splice"
+"""Our sidecar without a rule, at a port that is told to look at nothing."""
+DIRECT: Final = "direct"
+"""Client and target alone."""
 OURS_BROKER: Final = "ours_broker"
 """Our three processes, where they stand beside our two as a subject of their own."""
 PEERS: Final = ("direct", "haproxy", "yamux")
@@ -75,6 +89,11 @@ MORE_PEERS: Final = (
 """Peers that are measured only where they are asked for, so that a plain run stays short."""
 HTTP_ONLY: Final = ("haproxy_rhttp",)
 """Peers that carry requests and no other bytes."""
+HTTP_IN_C: Final = ("haproxy_http", "envoy_http")
+HTTP_PEERS: Final = (*HTTP_IN_C, "mitmproxy", "hypercorn")
+"""Proxies that read requests, as our sidecar with a rule does."""
+GRPC_PROXY: Final = "grpc_proxy"
+"""A proxy that carries calls of gRPC and nothing else."""
 ONE_HOP: Final = ("direct", "haproxy", "haproxy_256k", "nginx_stream", "trio")
 """What our program is compared with where it is one hop itself."""
 ALL_PEERS: Final = (*PEERS, *MORE_PEERS)
@@ -86,6 +105,10 @@ BASE_CARRIER: Final = "tcp"
 CARRIERS: Final = (BASE_CARRIER, "unix", "tls", "ws", "wss")
 STREAM_COUNTS: Final = (1, 10, 100)
 """How many bulk streams there are beside an echo."""
+BODY_BYTES: Final = 1 << 30
+"""How long the body of a message is."""
+PACED_RATE: Final = 1000
+"""How many requests a second begin where they have a set pace."""
 SESSION_COUNTS: Final = {"sessions_1": 1, "sessions_10": 10, "sessions_100": 100}
 """By route, how many sessions share a broker."""
 
@@ -97,6 +120,12 @@ class Kind(StrEnum):
     CONNECTIONS = "connections"
     BULK = "bulk"
     ECHO = "echo"
+    BODY = "body"
+    """One message of HTTP/1.1 with a body of BODY_BYTES."""
+    PACED = "paced"
+    """Requests at PACED_RATE, whether or not earlier ones were answered."""
+    CALLS = "calls"
+    """Unary calls of gRPC."""
 
 
 class Way(StrEnum):
@@ -128,7 +157,7 @@ class Load:
     @property
     def unit(self) -> str:
         """The unit of the figure that this load yields."""
-        if self.is_beside:
+        if self.is_beside or self.kind is Kind.PACED:
             return "µs"
         return _UNITS[self.kind]
 
@@ -138,6 +167,8 @@ _UNITS: Final = {
     Kind.CONNECTIONS: "connections/s",
     Kind.BULK: "Gbit/s",
     Kind.ECHO: "round trips/s",
+    Kind.BODY: "Gbit/s",
+    Kind.CALLS: "calls/s",
 }
 
 
@@ -202,6 +233,10 @@ LOADS = {
         Load("bulk_both", Kind.BULK, 1, Way.BOTH, is_short=True),
         Load("bulk_16", Kind.BULK, 16, is_short=True),
         Load("echo", Kind.ECHO, 0, is_short=True),
+        Load("body_there", Kind.BODY, 1),
+        Load("body_back", Kind.BODY, 1, Way.BACK),
+        Load("calls_32", Kind.CALLS, 32),
+        Load("paced", Kind.PACED, 32),
         *(Load(f"beside_{n}", Kind.ECHO, n, is_short=True) for n in STREAM_COUNTS),
         *(Load(f"beside_back_{n}", Kind.ECHO, n, Way.BACK, is_short=True) for n in STREAM_COUNTS),
     )
@@ -272,15 +307,22 @@ BESIDE_CASES: Final = tuple(_beside(load.name) for load in LOADS.values() if loa
 SESSION_CASES: Final = tuple(_alike(load, SESSION_COUNTS) for load in ("rps_128", "bulk_16"))
 
 
-HTTP_CASES: Final = tuple(
-    Case(
-        load,
-        load,
-        {name: name for name in (RULES, "pass", "haproxy_http", "direct")},
-        ((RULES, "haproxy_http"), (RULES, "pass"), ("pass", "haproxy_http")),
-        is_main=load == "rps_32",
-    )
-    for load in ("rps_32", "rps_128")
+def _http(load: str, peers: Collection[str], *own: str, is_main: bool = False) -> Case:
+    """Return a case of our sidecar with a rule, and of *own* others of ours, beside *peers*."""
+    subjects = (RULES, *own, *peers, DIRECT)
+    ratios = [(RULES, name) for name in (*peers, *own) if name != SPLICE]
+    if SPLICE in own:
+        ratios += [(PASS, SPLICE), (PASS, "haproxy_http")]
+    return Case(load, load, {name: name for name in subjects}, tuple(ratios), is_main)
+
+
+HTTP_CASES: Final = (
+    _http("rps_32", HTTP_PEERS, PASS, SPLICE, is_main=True),
+    _http("rps_128", HTTP_PEERS, PASS, SPLICE),
+    _http("body_back", HTTP_IN_C, PASS, is_main=True),
+    _http("body_there", HTTP_IN_C, PASS),
+    _http("calls_32", (GRPC_PROXY, *HTTP_IN_C), is_main=True),
+    _http("paced", HTTP_IN_C, PASS),
 )
 
 

@@ -31,7 +31,7 @@ from benchmarks.stopping import watch_signals
 
 __all__ = ["Choice", "Command", "Kept", "Measure", "add_command", "list_of", "positive"]
 
-PLAIN_WIDTH = 150
+PLAIN_WIDTH = 170
 """Columns of a table that goes to a file."""
 
 

@@ -49,7 +49,7 @@ SECONDS: Final = {
     "spine": 1500,
     "beside": 840,
     "sessions": 120,
-    "http": 60,
+    "http": 480,
     "carriers": 330,
     "rpc": 360,
     "profile": 75,

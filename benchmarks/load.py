@@ -1,4 +1,7 @@
-"""The load generators: wrk for requests and connections, iperf3 for bytes, ours for echoes.
+"""The load generators: wrk for requests and connections, iperf3 for bytes, and programs of ours.
+
+Ours make echoes beside bulk (`mixed_load/`), and of HTTP long bodies, requests at a set pace, and
+calls of gRPC (`http_load/`).
 
 All are run for whole seconds against one address of a route and report what arrived.  Every
 answer is checked: wrk counts statuses of 400 and above, and the decoy (a server that must not be
@@ -9,13 +12,15 @@ another way fails instead of being reported.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from benchmarks.cases import Kind, Load, Way
+from benchmarks.cases import BODY_BYTES, PACED_RATE, Kind, Load, Way
+from benchmarks.http_load import GRPC_CLIENT, MESSAGE, http_load_in
 from benchmarks.mixed_load import program_in
 from benchmarks.processes import BenchmarkError, run_tool
 
@@ -24,8 +29,11 @@ __all__ = [
     "Sample",
     "fetch_body",
     "measure",
+    "parse_body",
+    "parse_calls",
     "parse_iperf3",
     "parse_mixed",
+    "parse_pace",
     "parse_wrk",
     "wait_body",
     "with_cpu",
@@ -46,6 +54,9 @@ end
 
 SPARE_SECONDS = 10.0
 """How much longer than planned a load generator may run before it counts as stuck."""
+
+LATENCIES = ("p50_us", "p99_us", "p999_us")
+"""What every client that takes times says of them."""
 
 TOLERATED_ERROR_SHARE = 0.001
 """Share of failed connections above which a figure is worth nothing."""
@@ -91,16 +102,31 @@ async def measure(
 
     Cancellation: atomic. The load generator is ended first.
     """
-    parse: Callable[[str], Sample]
-    if load.kind is Kind.BULK:
-        command, parse = _iperf3_command(load, address, seconds), parse_iperf3
-    elif load.kind is Kind.ECHO:
-        command = [str(program_in(folder)), "client", str(address), str(target or address)]
-        command += [str(load.connections), load.way.value, str(seconds)]
-        parse = parse_mixed
-    else:
-        command, parse = _wrk_command(load, address, seconds, folder), parse_wrk
+    command, parse = _tool(load, address, seconds, folder, target or address)
     return parse(await run_tool([*within, *command], timeout_seconds=seconds + SPARE_SECONDS))
+
+
+def _tool(
+    load: Load, address: Address, seconds: int, folder: Path, target: Address
+) -> tuple[list[str], Callable[[str], Sample]]:
+    """Return the command of a load generator, and what reads its output."""
+    match load.kind:
+        case Kind.BULK:
+            return _iperf3_command(load, address, seconds), parse_iperf3
+        case Kind.ECHO:
+            command = [str(program_in(folder)), "client", str(address), str(target)]
+            return [*command, str(load.connections), load.way.value, str(seconds)], parse_mixed
+        case Kind.BODY:
+            command = [str(http_load_in(folder)), "body", str(address), load.way.value]
+            return [*command, str(BODY_BYTES)], parse_body
+        case Kind.PACED:
+            command = [str(http_load_in(folder)), "pace", str(address), str(load.connections)]
+            return [*command, str(PACED_RATE), str(seconds)], parse_pace
+        case Kind.CALLS:
+            command = [sys.executable, str(GRPC_CLIENT), str(address), str(load.connections)]
+            return [*command, str(seconds), MESSAGE.decode()], parse_calls
+        case Kind.REQUESTS | Kind.CONNECTIONS:
+            return _wrk_command(load, address, seconds, folder), parse_wrk
 
 
 def _iperf3_command(load: Load, address: Address, seconds: int) -> list[str]:
@@ -181,7 +207,7 @@ def parse_mixed(output: str) -> Sample:
     try:
         found: dict[str, float] = json.loads(output)
         answered = found["pings"] - found["unanswered"]
-        extras = {name: found[name] for name in ("p50_us", "p99_us", "p999_us")}
+        extras = {name: found[name] for name in LATENCIES}
         has_bulk = found["bulk_micros"] > 0
     except (ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"our load printed no usable result: {output[-200:]}") from error
@@ -195,17 +221,62 @@ def parse_mixed(output: str) -> Sample:
     return Sample(extras["p99_us"], {**extras, **bulk, "unanswered": found["unanswered"]})
 
 
+def parse_body(output: str) -> Sample:
+    """Read what our client says of one long body, in Gbit/s.
+
+    Raises:
+        BenchmarkError: it is no JSON, or lacks something.
+    """
+    found = _figures_in(output, ("bytes", "micros"))
+    return Sample(found["bytes"] * 8e-3 / found["micros"], {})
+
+
+def parse_pace(output: str) -> Sample:
+    """Read what our client says of requests at a set pace: their 99th percentile in µs.
+
+    Raises:
+        BenchmarkError: it is no JSON, or lacks something.
+    """
+    found = _figures_in(output, LATENCIES)
+    return Sample(found["p99_us"], found)
+
+
+def parse_calls(output: str) -> Sample:
+    """Read what our client of gRPC says: calls a second.
+
+    Raises:
+        BenchmarkError: it is no JSON, or lacks something.
+    """
+    found = _figures_in(output, ("calls", "micros", *LATENCIES))
+    return Sample(found["calls"] * 1e6 / found["micros"], {name: found[name] for name in LATENCIES})
+
+
+def _figures_in(output: str, names: Sequence[str]) -> dict[str, float]:
+    """Return the figures of these names, all above 0, that a client of ours printed as JSON."""
+    try:
+        told = json.loads(output)
+        found = {name: float(told[name]) for name in names}
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"our client printed no usable result: {output[-200:]}") from error
+    if min(found.values()) <= 0:
+        raise BenchmarkError(f"our client was answered nothing: {output[-200:]}")
+    return found
+
+
 def with_cpu(sample: Sample, load: Load, seconds: int, used: float, prefix: str = "") -> Sample:
     """Return *sample* with what it cost: *used* seconds of processor time in `seconds` of load.
 
-    The cost is in microseconds a request, connection or round trip (`cpu_us`), which is seconds a
-    million of them, or in seconds a gigabyte (`cpu_s_per_gb`).  A busy machine hurts it far less
-    than it hurts the rate.  With a *prefix* it is the cost of some of the processes.
+    The cost is in microseconds a request, connection, call or round trip (`cpu_us`), which is
+    seconds a million of them, or in seconds a gigabyte (`cpu_s_per_gb`).  A busy machine hurts it
+    far less than it hurts the rate.  With a *prefix* it is the cost of some of the processes.
     """
-    if load.kind is Kind.BULK:
+    if load.kind is Kind.BODY:
+        cost = {f"{prefix}cpu_s_per_gb": used * 1e9 / BODY_BYTES}
+    elif load.kind is Kind.BULK:
         cost = {f"{prefix}cpu_s_per_gb": used / (sample.value * seconds / 8)}
     else:
-        cost = {f"{prefix}cpu_us": used * 1e6 / (sample.value * seconds)}
+        rate = PACED_RATE if load.kind is Kind.PACED else sample.value
+        cost = {f"{prefix}cpu_us": used * 1e6 / (rate * seconds)}
     return Sample(sample.value, {**sample.extras, **cost})
 
 

@@ -17,6 +17,7 @@ import trio
 from benchmarks.peers import find_program
 from benchmarks.peers.haproxy_rhttp import find_haproxy3
 from benchmarks.peers.python_mux import LIBP2P_FOLDER
+from benchmarks.peers.python_proxies import MITMPROXY_FOLDER
 from benchmarks.peers.singbox import find_singbox
 
 __all__ = ["describe_machine", "first_version"]
@@ -63,6 +64,9 @@ async def describe_machine() -> dict[str, object]:
         "trio": _package_version("trio"),
         "snitun": _package_version("snitun"),
         "asyncssh": _package_version("asyncssh"),
+        "hypercorn": _package_version("hypercorn"),
+        "httpx2": _package_version("httpx2"),
+        "mitmproxy": _version_in(MITMPROXY_FOLDER, "mitmproxy"),
         "grpcio": _package_version("grpcio"),
         "aiorpcx": _package_version("aiorpcx"),
         "libp2p": _version_in(LIBP2P_FOLDER, "libp2p"),

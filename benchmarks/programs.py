@@ -5,7 +5,9 @@ Routes, each with the default limits, acknowledgements and replay:
 - `link`: sidecar_proxy, intercept on, linked directly to devbox_proxy;
 - `broker`: the same two, each linked to broker;
 - `pass`: sidecar_proxy with the intercept off, splicing to its local target;
-- `rules`: the same, with a rule that looks at the headers of every request, and takes none;
+- `splice`: the same, its ports told to look at nothing;
+- `rules`: the same, with a rule that looks at the headers of every request, and takes none; the
+  port of gRPC is told so;
 - the name of a carrier: like `link`, over that carrier; `link` itself is over TCP;
 - a crowd: the broker between two processes of `crowd.py`, each with many endpoints.
 
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import trio
 
-from benchmarks.cases import BASE_CARRIER, CARRIERS, RULES
+from benchmarks.cases import BASE_CARRIER, CARRIERS, PASS, RULES, SPLICE
 from benchmarks.certificates import Certificate, make_certificate
 from benchmarks.load import Address, wait_body
 from benchmarks.peers import BODY, HOST, Route, route_of
@@ -153,7 +155,8 @@ async def _start_with_rules(fleet: Fleet, credentials: Credentials, target: Rout
     admin = credentials.folder / "rules" / "admin.sock"
     flags = [*credentials.flags(SIDECAR), "--admin", str(admin)]
     for name, address in target.doors.items():
-        flags += ["--port", f"{name}={HOST}:0,{address}"]
+        speaks = ",grpc" if name == "calls" else ""
+        flags += ["--port", f"{name}={HOST}:0,{address}{speaks}"]
     sidecar = await start_program(fleet, "sidecar_proxy", "sidecar-rules", flags)
     for name in target.doors:
         rule = ["rule", name, "developer", "local", "--when", "header:x-user=nobody"]
@@ -221,10 +224,12 @@ async def _start_sidecar(
     flags = [*credentials.flags(SIDECAR), "--link", link]
     if link.startswith(_WITH_TLS):
         flags += ["--tls-ca", str(credentials.certificate.path)]
-    local = (target if route == "pass" else decoy).doors
+    is_local = route in (PASS, SPLICE)
+    local = (target if is_local else decoy).doors
+    speaks = ",tcp" if route == SPLICE else ""
     for name in target.doors:
-        flags += ["--port", f"{name}={HOST}:0,{local[name]}"]
-        if route != "pass":
+        flags += ["--port", f"{name}={HOST}:0,{local[name]}{speaks}"]
+        if not is_local:
             flags += ["--intercept", f"{name}={DEVBOX}"]
     return await start_program(fleet, "sidecar_proxy", f"sidecar-{route}", flags)
 

@@ -144,6 +144,8 @@ def _extra_texts(extras: Mapping[str, float]) -> list[str]:
     """What is shown below a figure: how long an answer took, and what one cost."""
     forms = {
         "p50_us": "p50 {:.0f} µs",
+        "added_p50_us": "p50 {:+.0f} µs",
+        "added_p99_us": "p99 {:+.0f} µs",
         "cpu_us": "cpu {:.1f} µs",
         "cpu_s_per_gb": "cpu {:.2f} s/GB",
         "broker_cpu_us": "broker {:.1f} µs",

@@ -14,18 +14,20 @@ How it works
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import trio
 from rich.progress import Progress
 
 from benchmarks import cases, load, peers, programs
-from benchmarks.cases import CARRIERS, Case, Kind, Load, Measurement, Settings, Way
+from benchmarks.cases import CARRIERS, DIRECT, Case, Kind, Load, Measurement, Settings, Way
+from benchmarks.http_load import build_http_load
 from benchmarks.idle.gauge import allow_descriptors
-from benchmarks.load import Sample
+from benchmarks.load import Address, Sample
 from benchmarks.machine import describe_machine
 from benchmarks.mixed_load import build_mixed_load
 from benchmarks.peers import Route, Targets
@@ -33,7 +35,7 @@ from benchmarks.peers.starters import STARTERS
 from benchmarks.processes import BenchmarkError, Child, Fleet, cpu_seconds_of
 from benchmarks.report import Report
 from benchmarks.scenarios import Scenario
-from benchmarks.stats import Summary, summarise
+from benchmarks.stats import Summary, summarise, with_added
 
 __all__ = ["Log", "Plan", "report_of", "run_plan"]
 
@@ -45,6 +47,9 @@ GENERATORS = {
     Kind.CONNECTIONS: "wrk",
     Kind.BULK: "iperf3",
     Kind.ECHO: "go",  # which builds it
+    Kind.BODY: "go",
+    Kind.PACED: "go",
+    Kind.CALLS: "grpcio",
 }
 
 DOORS = {
@@ -52,6 +57,9 @@ DOORS = {
     Kind.CONNECTIONS: "web",
     Kind.BULK: "bulk",
     Kind.ECHO: "mixed",
+    Kind.BODY: "body",
+    Kind.PACED: "web",
+    Kind.CALLS: "calls",
 }
 
 FILES_PER_CONNECTION = 2
@@ -121,15 +129,23 @@ class _Run:
 
     async def measure_all(self) -> None:
         needed = self._measurable()
-        mixed = await self._build_mixed(needed)
+        mixed = await self._build(needed, (Kind.ECHO,), build_mixed_load)
+        bodies = await self._build(needed, (Kind.BODY, Kind.PACED), build_http_load)
         routes = sorted({measurement.route for group in needed.values() for measurement in group})
         if not routes:
             return
-        bulk = any(cases.LOADS[name].kind is Kind.BULK for name in needed)
-        targets = await peers.start_targets(self._fleet, routes, bulk=bulk, mixed=mixed)
+        kinds = {cases.LOADS[name].kind for name in needed}
+        targets = await peers.start_targets(
+            self._fleet,
+            routes,
+            bulk=Kind.BULK in kinds,
+            mixed=mixed,
+            bodies=bodies if Kind.BODY in kinds else None,
+            calls=Kind.CALLS in kinds,
+        )
         for route in routes:
             await self._start(route, targets)
-        await self._warm_up()
+        await self._warm_up(needed)
         await self._run_rounds(needed)
 
     def _measurable(self) -> dict[str, list[Measurement]]:
@@ -139,11 +155,12 @@ class _Run:
         for name in list(needed):
             pressing = cases.LOADS[name]
             tools = (GENERATORS[pressing.kind], "nginx")
-            missing = [tool for tool in tools if peers.find_program(tool) is None]
+            missing = [tool for tool in tools if not _is_there(tool)]
             files = FILES_PER_CONNECTION * pressing.connections + SPARE_FILES
             if missing:
                 names = ", ".join(missing)
-                self.log.skipped[name] = f"{names} not installed; see `make system-deps`"
+                way = "`make bench` or `make system-deps` installs it"
+                self.log.skipped[name] = f"{names} not installed; {way}"
                 del needed[name]
             elif files > descriptors:
                 text = (
@@ -153,15 +170,23 @@ class _Run:
                 del needed[name]
         return needed
 
-    async def _build_mixed(self, needed: dict[str, list[Measurement]]) -> Path | None:
-        """Build our own load if it is needed; if that fails, note why and go on without it."""
-        echoes = [name for name in needed if cases.LOADS[name].kind is Kind.ECHO]
-        if not echoes:
+    async def _build(
+        self,
+        needed: dict[str, list[Measurement]],
+        kinds: Collection[Kind],
+        build: Callable[[Path], Awaitable[Path]],
+    ) -> Path | None:
+        """Build the program that makes loads of *kinds*, if there are any.
+
+        If that fails, note why and go on without them.
+        """
+        names = [name for name in needed if cases.LOADS[name].kind in kinds]
+        if not names:
             return None
         try:
-            return await build_mixed_load(self._fleet.folder)
+            return await build(self._fleet.folder)
         except BenchmarkError as error:
-            for name in echoes:
+            for name in names:
                 self.log.skipped[name] = str(error)
                 del needed[name]
             return None
@@ -180,7 +205,7 @@ class _Run:
 
     async def _start_processes(self, name: str, targets: Targets) -> Route:
         behind = targets.behind[name]
-        if name == "direct":
+        if name == DIRECT:
             return behind
         if name in STARTERS:
             return await STARTERS[name](self._fleet, behind)
@@ -196,17 +221,22 @@ class _Run:
             self._fleet, name, self._credentials, behind, targets.decoy
         )
 
-    async def _warm_up(self) -> None:
+    async def _warm_up(self, needed: dict[str, list[Measurement]]) -> None:
         """Let interpreters, caches and congestion windows settle before anything counts."""
-        if peers.find_program("wrk") is None:
-            return
-        seconds = self._plan.settings.warm_up_seconds
+        called = {one.route for group in needed.values() for one in group if _is_call(one.load)}
         for name, running in self._running.items():
             self._progress.update(self._task, description=f"warming up {name}")
-            # A route that fails here is met again in the first round, which reports it.
-            with suppress(BenchmarkError):
-                door = running.route.web
-                await load.measure(cases.LOADS["rps_32"], door, seconds, self._fleet.folder)
+            door, target = running.route.web, running.target.web
+            if peers.find_program("wrk") is not None and (door != target or name == DIRECT):
+                await self._warm("rps_32", door)
+            if name in called and running.route.calls is not None:
+                await self._warm("calls_32", running.route.calls)
+
+    async def _warm(self, name: str, door: Address) -> None:
+        seconds = self._plan.settings.warm_up_seconds
+        # A route that fails here is met again in the first round, which reports it.
+        with suppress(BenchmarkError):
+            await load.measure(cases.LOADS[name], door, seconds, self._fleet.folder)
 
     async def _run_rounds(self, needed: dict[str, list[Measurement]]) -> None:
         rounds = self._plan.settings.rounds
@@ -256,6 +286,16 @@ class _Run:
         return sample
 
 
+def _is_there(tool: str) -> bool:
+    if tool == "grpcio":
+        return find_spec("grpc") is not None
+    return peers.find_program(tool) is not None
+
+
+def _is_call(name: str) -> bool:
+    return cases.LOADS[name].kind is Kind.CALLS
+
+
 def _attempts(load: Load) -> int:
     """Return how often a measurement may be begun.
 
@@ -267,7 +307,7 @@ def _attempts(load: Load) -> int:
 
 
 def _subject_of(route: str) -> str:
-    names = (*cases.PEERS, *cases.MORE_PEERS, *CARRIERS, *cases.SESSION_COUNTS)
+    names = (DIRECT, *STARTERS, *CARRIERS, *cases.SESSION_COUNTS)
     return route if route in names else f"ours ({route})"
 
 
@@ -289,6 +329,8 @@ def report_of(plan: Plan, log: Log, *, is_incomplete: bool = False) -> Report:
                 extras = [sample.extras for sample in samples]
                 summary = summarise(cases.LOADS[case.load].unit, figures, extras)
                 results.setdefault(case.name, {})[subject] = summary
+        if cases.LOADS[case.load].kind is Kind.PACED and case.name in results:
+            results[case.name] = with_added(results[case.name], DIRECT)
     settings = {"quick": plan.quick, **dataclasses.asdict(plan.settings)}
     settings["body_bytes"] = len(peers.BODY)
     return Report(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.cases import (
     BESIDE_CASES,
     CARRIER_CASES,
+    DIRECT,
     HTTP_CASES,
     MORE_PEERS,
     SESSION_CASES,
@@ -57,7 +58,7 @@ SCENARIOS = (
         "requests, new connections and bytes through entry, link and exit, beside other tunnels",
         SPINE_CASES,
         SPINE_TARGETS,
-        ceiling="direct",
+        ceiling=DIRECT,
         extra=MORE_PEERS,
     ),
     Scenario(
@@ -71,7 +72,7 @@ SCENARIOS = (
         "a small echo beside bulk streams in the same tunnel, beside other tunnels",
         BESIDE_CASES,
         BESIDE_TARGETS,
-        ceiling="direct",
+        ceiling=DIRECT,
     ),
     Scenario(
         "sessions",
@@ -81,9 +82,9 @@ SCENARIOS = (
     ),
     Scenario(
         "http",
-        "a sidecar whose rule looks at every request, beside HAProxy with the same rule",
+        "a sidecar whose rule looks at every request, beside other proxies that read requests",
         HTTP_CASES,
         HTTP_TARGETS,
-        ceiling="direct",
+        ceiling=DIRECT,
     ),
 )

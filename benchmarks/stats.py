@@ -11,7 +11,7 @@ beside it.  `targets.py` lists them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -27,6 +27,7 @@ __all__ = [
     "reached_of",
     "summarise",
     "verdicts_of",
+    "with_added",
 ]
 
 VALUE: Final = "value"
@@ -125,6 +126,23 @@ def summarise(
     keys = sorted({key for extra in extras for key in extra})
     reduced = tuple((key, median(e[key] for e in extras if key in e)) for key in keys)
     return Summary(unit, tuple(values), reduced)
+
+
+def with_added(figures: Mapping[str, Summary], base: str) -> dict[str, Summary]:
+    """Return *figures* of latencies, with what each adds to that of *base* among the extras.
+
+    Both are medians of the same rounds; less than nothing is added where they cannot be told apart.
+    """
+    if base not in figures:
+        return dict(figures)
+    least = dict(figures[base].extras)
+    found: dict[str, Summary] = {}
+    for name, summary in figures.items():
+        extras = dict(summary.extras)
+        keys = [key for key in ("p50_us", "p99_us") if key in extras and key in least]
+        added = {f"added_{key}": extras[key] - least[key] for key in keys if name != base}
+        found[name] = replace(summary, extras=tuple((extras | added).items()))
+    return found
 
 
 def ratio_name(subject: str, peer: str) -> str:

@@ -9,7 +9,16 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from benchmarks.cases import BASE_CARRIER, BESIDE_CASES, LINK, OURS, RULES
+from benchmarks.cases import (
+    BASE_CARRIER,
+    BESIDE_CASES,
+    GRPC_PROXY,
+    LINK,
+    OURS,
+    PASS,
+    RULES,
+    SPLICE,
+)
 from benchmarks.stats import Target
 
 __all__ = ["AHEAD_OF", "BESIDE_TARGETS", "CARRIER_TARGETS", "HTTP_TARGETS", "SPINE_TARGETS"]
@@ -62,8 +71,16 @@ CARRIER_TARGETS: Final = (
     Target("bulk_back", BASE_CARRIER, 0.65, "ws"),
 )
 
-HTTP_TARGETS: Final = tuple(
-    Target(case, "haproxy_http", 0.25, RULES) for case in ("rps_32", "rps_128")
+HTTP_TARGETS: Final = (
+    *(
+        Target(case, peer, ratio, RULES)
+        for peer, ratio in (("haproxy_http", 0.25), ("mitmproxy", 3.0), ("hypercorn", 2.0))
+        for case in ("rps_32", "rps_128")
+    ),
+    # A port whose rules look at no request is not slowed by what it could be asked.
+    *(Target(case, SPLICE, 0.95, PASS) for case in ("rps_32", "rps_128")),
+    *(Target(case, "haproxy_http", 0.7, RULES) for case in ("body_back", "body_there")),
+    Target("calls_32", GRPC_PROXY, 1.5, RULES),
 )
 
 # The figure of these cases is the 99th percentile of the echo.

@@ -5,19 +5,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Final
 
-from benchmarks.processes import BenchmarkError, run_tool
+from benchmarks.golang import build_program
 
 __all__ = ["build_mixed_load", "program_in"]
 
 SOURCES: Final = ("main.go", "client.go", "target.go")
-
-BUILD_SECONDS: Final = 120.0
-"""How long a build may take where nothing of Go's library was compiled before."""
 
 
 def program_in(folder: Path) -> Path:
@@ -33,13 +28,5 @@ async def build_mixed_load(folder: Path) -> Path:
 
     Cancellation: atomic.
     """
-    if shutil.which("go") is None:
-        raise BenchmarkError("go is not installed; `make system-deps` installs it")
-    settings = ["GO111MODULE=off"]
-    if "GOCACHE" not in os.environ and "HOME" not in os.environ:
-        settings.append(f"GOCACHE={folder / 'go-cache'}")
-    program = program_in(folder)
-    sources = [str(Path(__file__).with_name(name)) for name in SOURCES]
-    command = ["env", *settings, "go", "build", "-o", str(program), *sources]
-    await run_tool(command, timeout_seconds=BUILD_SECONDS)
-    return program
+    sources = [Path(__file__).with_name(name) for name in SOURCES]
+    return await build_program(program_in(folder), sources)

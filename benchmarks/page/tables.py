@@ -19,6 +19,7 @@ from benchmarks.stats import Summary
 __all__ = [
     "ABSENT",
     "Figures",
+    "cell_of_added",
     "cell_of_beside",
     "cell_of_cost",
     "cell_of_figure",
@@ -145,6 +146,15 @@ def cell_of_latency(summary: Summary, other: Summary | None) -> str:
     found = dict(summary.extras)
     shown = [format_us(found[name]) for name in LATENCIES if name in found]
     return " / ".join(shown) or ABSENT
+
+
+def cell_of_added(summary: Summary, other: Summary | None) -> str:
+    """Return the percentiles in µs, and what of the 99th is not the target's own."""
+    lines = [cell_of_latency(summary, other)]
+    added = dict(summary.extras).get("added_p99_us")
+    if added is not None:
+        lines.append(f"p99 {added:+,.0f}")
+    return "<br>".join(lines)
 
 
 def cell_of_beside(summary: Summary, other: Summary | None) -> str:

@@ -22,7 +22,20 @@ from benchmarks.peers import FROM_EXTRA, Route, require_program
 from benchmarks.peers.two_hops import TwoHops, pick_two_hops, start_two_hops, write_settings
 from benchmarks.processes import Fleet
 
-__all__ = ["entry_settings", "exit_settings", "start_envoy"]
+__all__ = [
+    "FLAGS",
+    "HTTP2",
+    "HTTP_MANAGER",
+    "HTTP_OPTIONS",
+    "ROUTER",
+    "Settings",
+    "cluster",
+    "entry_settings",
+    "exit_settings",
+    "listener",
+    "start_envoy",
+    "typed",
+]
 
 Settings = dict[str, Any]  # a message of Envoy's as JSON, which has no narrower type
 
@@ -32,6 +45,9 @@ HTTP2: Final[Settings] = {
     "initial_stream_window_size": 16 << 20,
     "initial_connection_window_size": 64 << 20,
 }
+
+# Without hot restart it makes no memory that other Envoys see.
+FLAGS: Final = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "error")
 
 BUFFER_BYTES: Final = 4 << 20
 """How much Envoy holds of a connection before it stops reading."""
@@ -57,30 +73,28 @@ async def start_envoy(fleet: Fleet, targets: Route) -> Route:
     """
     program = require_program("envoy", FROM_EXTRA)
     hops = pick_two_hops(targets)
-    # Without hot restart it makes no memory that other Envoys see.
-    flags = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     commands = {}
     for role, settings in (("exit", exit_settings(hops)), ("entry", entry_settings(hops))):
         path = write_settings(fleet.folder / f"envoy-{role}.json", settings)
-        commands[role] = [program, *flags, "-c", str(path)]
+        commands[role] = [program, *FLAGS, "-c", str(path)]
     return await start_two_hops(fleet, "envoy", commands, hops)
 
 
 def entry_settings(hops: TwoHops) -> Settings:
     """Return the settings of the Envoy that accepts clients."""
     listeners = [
-        _listener(name, address, "envoy.filters.network.tcp_proxy", _tunnel(name))
+        listener(name, address, "envoy.filters.network.tcp_proxy", _tunnel(name))
         for name, address in hops.doors.items()
     ]
-    link = _cluster("link", hops.link)
-    options = _typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": HTTP2})
+    link = cluster("link", hops.link)
+    options = typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": HTTP2})
     link["typed_extension_protocol_options"] = {f"envoy.extensions.{HTTP_OPTIONS}": options}
     return {"static_resources": {"listeners": listeners, "clusters": [link]}}
 
 
 def exit_settings(hops: TwoHops) -> Settings:
     """Return the settings of the Envoy that dials the targets."""
-    manager = _typed(
+    manager = typed(
         HTTP_MANAGER,
         stat_prefix="link",
         codec_type="HTTP2",
@@ -88,12 +102,12 @@ def exit_settings(hops: TwoHops) -> Settings:
         stream_idle_timeout="0s",
         upgrade_configs=[{"upgrade_type": "CONNECT"}],
         route_config={"virtual_hosts": [_end_of_tunnel(name) for name in hops.targets]},
-        http_filters=[{"name": "envoy.filters.http.router", "typed_config": _typed(ROUTER)}],
+        http_filters=[{"name": "envoy.filters.http.router", "typed_config": typed(ROUTER)}],
     )
     name = "envoy.filters.network.http_connection_manager"
-    listener = _listener("link", hops.link, name, manager)
-    clusters = [_cluster(name, address) for name, address in hops.targets.items()]
-    return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    link = listener("link", hops.link, name, manager)
+    clusters = [cluster(name, address) for name, address in hops.targets.items()]
+    return {"static_resources": {"listeners": [link], "clusters": clusters}}
 
 
 def _authority(door: str) -> str:
@@ -103,7 +117,7 @@ def _authority(door: str) -> str:
 
 def _tunnel(door: str) -> Settings:
     """Return the filter that carries a connection in a CONNECT stream."""
-    return _typed(
+    return typed(
         TCP_PROXY,
         stat_prefix=door,
         cluster="link",
@@ -120,7 +134,8 @@ def _end_of_tunnel(door: str) -> Settings:
     return {"name": door, "domains": [_authority(door)], "routes": [route]}
 
 
-def _listener(name: str, address: Address, filter_name: str, filter_settings: Settings) -> Settings:
+def listener(name: str, address: Address, filter_name: str, filter_settings: Settings) -> Settings:
+    """Return what accepts connections, and the filter that they go to."""
     chain = {"filters": [{"name": filter_name, "typed_config": filter_settings}]}
     return {
         "name": name,
@@ -130,7 +145,8 @@ def _listener(name: str, address: Address, filter_name: str, filter_settings: Se
     }
 
 
-def _cluster(name: str, address: Address) -> Settings:
+def cluster(name: str, address: Address) -> Settings:
+    """Return what is connected to."""
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
     endpoint = {"endpoint": {"address": _socket(address)}}
     return {
@@ -146,6 +162,6 @@ def _socket(address: Address) -> Settings:
     return {"socket_address": {"address": address.host, "port_value": address.port}}
 
 
-def _typed(kind: str, **settings: object) -> Settings:
+def typed(kind: str, **settings: object) -> Settings:
     """Return a message of Envoy's that carries its type."""
     return {"@type": f"{PREFIX}.{kind}", **settings}

@@ -62,15 +62,18 @@ defaults
 # The rule takes no request, as ours does not; connections to the target are used again.
 HAPROXY_HTTP_DOOR = """
 frontend {name}
-    bind {door}
+    bind {door}{protocol}
     acl is_developer hdr(x-user) -m str nobody
     use_backend {name}_developer if is_developer
     default_backend {name}_target
 backend {name}_target
-    server target {target}
+    server target {target}{protocol}
 backend {name}_developer
-    server target {target}
+    server target {target}{protocol}
 """
+
+HTTP2_DOORS: Final = {"calls": " proto h2"}
+"""By door, how HAProxy is told that both sides of it speak HTTP/2 from their first byte."""
 
 # TCP_NODELAY is nginx's default here, as the log's absence is.
 NGINX_CONFIGURATION = """
@@ -201,7 +204,8 @@ def _per_door(form: str, doors: Route, targets: Route) -> str:
     """Return what a configuration says of each door and the target behind it."""
     ends = targets.doors
     return "".join(
-        form.format(name=name, door=door, target=ends[name]) for name, door in doors.doors.items()
+        form.format(name=name, door=door, target=ends[name], protocol=HTTP2_DOORS.get(name, ""))
+        for name, door in doors.doors.items()
     )
 
 

@@ -67,14 +67,18 @@ async def start_libp2p(fleet: Fleet, targets: Route) -> Route:
     return await _start(fleet, "libp2p", require_libp2p(LIBP2P_FOLDER), targets)
 
 
-def require_package(name: str) -> str:
+def require_package(name: str, project: str = "") -> str:
     """Return the interpreter that has a package, which is our own.
+
+    Args:
+        project: what is installed to get it, where that has another name.
 
     Raises:
         BenchmarkError: the package is not installed.
     """
     if find_spec(name) is None:
-        raise BenchmarkError(f"{name} is not installed; `pip install -e '.[peers]'` installs it")
+        way = "`pip install -e '.[peers]'` installs it"
+        raise BenchmarkError(f"{project or name} is not installed; {way}")
     return sys.executable
 
 

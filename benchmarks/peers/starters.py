@@ -7,6 +7,7 @@ from typing import Final
 
 from benchmarks.peers import Route
 from benchmarks.peers.envoy import start_envoy
+from benchmarks.peers.envoy_http import start_envoy_http
 from benchmarks.peers.haproxy_rhttp import start_haproxy_rhttp
 from benchmarks.peers.mux import start_smux, start_yamux
 from benchmarks.peers.one_hop import (
@@ -18,6 +19,7 @@ from benchmarks.peers.one_hop import (
 )
 from benchmarks.peers.openssh import start_openssh_l, start_openssh_r
 from benchmarks.peers.python_mux import start_asyncssh, start_libp2p, start_snitun
+from benchmarks.peers.python_proxies import start_grpc_proxy, start_hypercorn, start_mitmproxy
 from benchmarks.peers.singbox import start_singbox
 from benchmarks.peers.v2ray import start_v2ray
 from benchmarks.peers.websocat import start_websocat
@@ -43,5 +45,9 @@ STARTERS: Final[Mapping[str, Callable[[Fleet, Route], Awaitable[Route]]]] = {
     "snitun": start_snitun,
     "asyncssh": start_asyncssh,
     "libp2p": start_libp2p,
+    "envoy_http": start_envoy_http,
+    "mitmproxy": start_mitmproxy,
+    "hypercorn": start_hypercorn,
+    "grpc_proxy": start_grpc_proxy,
 }
 """Each starts a relay in front of the targets that it is given, and returns its doors."""

@@ -8,14 +8,19 @@ from benchmarks.cases import (
     BESIDE_CASES,
     CARRIER_CASES,
     CARRIERS,
+    GRPC_PROXY,
     HTTP_CASES,
     HTTP_ONLY,
+    HTTP_PEERS,
     LOADS,
     MORE_PEERS,
+    PASS,
     PEERS,
     RIVALS,
+    RULES,
     SESSION_CASES,
     SPINE_CASES,
+    SPLICE,
     Measurement,
     Settings,
     known_subjects,
@@ -83,7 +88,8 @@ def test_plain_run_of_the_spine_leaves_the_extra_peers_out() -> None:
 
 
 def test_every_peer_with_processes_has_a_starter() -> None:
-    alone = {"haproxy_http"}  # of the scenario `http`, and a peer in no other
+    # Of the scenario `http`, and peers in no other.
+    alone = {*HTTP_PEERS, GRPC_PROXY}
     assert {"direct", *STARTERS} - alone == {*PEERS, *MORE_PEERS}
     assert alone < {*known_subjects(HTTP_CASES)}
 
@@ -119,6 +125,27 @@ def test_echo_beside_bulk_of_the_bare_machine_is_no_rival() -> None:
 def test_sessions_are_compared_with_one_session() -> None:
     ratios = {case.ratios for case in SESSION_CASES}
     assert ratios == {(("sessions_10", "sessions_1"), ("sessions_100", "sessions_1"))}
+
+
+def test_requests_meet_every_proxy_that_reads_them() -> None:
+    for case in HTTP_CASES[:2]:
+        assert {(RULES, peer) for peer in HTTP_PEERS} < {*case.ratios}
+        assert (PASS, SPLICE) in case.ratios
+
+
+def test_python_proxies_are_spared_bodies_and_a_pace_that_they_cannot_keep() -> None:
+    with_them = [case.name for case in HTTP_CASES if {"mitmproxy", "hypercorn"} & set(case.routes)]
+    assert with_them == ["rps_32", "rps_128"]
+
+
+def test_proxy_of_calls_is_measured_under_calls_alone() -> None:
+    with_it = [case.name for case in HTTP_CASES if GRPC_PROXY in case.routes]
+    assert with_it == ["calls_32"]
+
+
+def test_bodies_go_both_ways() -> None:
+    loads = [LOADS[case.load] for case in HTTP_CASES]
+    assert [load.way for load in loads if load.kind == "body"] == ["back", "there"]
 
 
 def test_cases_named_without_names_are_all() -> None:

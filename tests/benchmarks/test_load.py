@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
-from benchmarks.cases import LOADS
-from benchmarks.load import Sample, parse_iperf3, parse_mixed, parse_wrk, with_cpu
+from benchmarks.cases import BODY_BYTES, LOADS, PACED_RATE
+from benchmarks.load import (
+    Sample,
+    parse_body,
+    parse_calls,
+    parse_iperf3,
+    parse_mixed,
+    parse_pace,
+    parse_wrk,
+    with_cpu,
+)
 from benchmarks.processes import BenchmarkError
 
 
@@ -132,6 +142,47 @@ def test_iperf3_nothing_received_fails_the_measurement() -> None:
 def test_iperf3_strange_output_raises_the_one_error(output: str) -> None:
     with pytest.raises(BenchmarkError):
         parse_iperf3(output)
+
+
+TIMES = {"p50_us": 90, "p99_us": 400, "p999_us": 900}
+
+
+def test_figure_of_a_body_is_its_bits_over_the_time_taken() -> None:
+    assert parse_body('{"bytes": 1000000000, "micros": 2000000}').value == 4.0
+
+
+def test_figure_of_paced_requests_is_their_99th_percentile() -> None:
+    sample = parse_pace(json.dumps({"requests": 1000, **TIMES}))
+    assert (sample.value, sample.extras) == (400, TIMES)
+
+
+def test_figure_of_calls_is_their_rate() -> None:
+    sample = parse_calls(json.dumps({"calls": 5000, "micros": 2_000_000, **TIMES}))
+    assert (sample.value, sample.extras) == (2500, TIMES)
+
+
+@pytest.mark.parametrize("parse", [parse_body, parse_pace, parse_calls])
+@pytest.mark.parametrize("output", ["", "[]", "{}", "not JSON"])
+def test_strange_output_of_our_clients_raises_the_one_error(
+    parse: Callable[[str], Sample], output: str
+) -> None:
+    with pytest.raises(BenchmarkError, match="no usable result"):
+        parse(output)
+
+
+def test_calls_without_an_answer_fail_the_measurement() -> None:
+    with pytest.raises(BenchmarkError, match="answered nothing"):
+        parse_calls(json.dumps({"calls": 0, "micros": 2_000_000, **TIMES}))
+
+
+def test_cost_of_a_body_counts_its_bytes_and_not_the_time() -> None:
+    sample = with_cpu(Sample(20, {}), LOADS["body_back"], 3, BODY_BYTES / 1e9)
+    assert sample.extras == {"cpu_s_per_gb": 1.0}
+
+
+def test_cost_of_paced_requests_counts_those_that_were_due() -> None:
+    sample = with_cpu(Sample(400, {}), LOADS["paced"], 2, 0.1)
+    assert sample.extras == {"cpu_us": pytest.approx(0.1e6 / (2 * PACED_RATE))}
 
 
 def test_cost_of_a_request_is_in_microseconds() -> None:

@@ -8,6 +8,7 @@ from benchmarks.page.command import PAGE, made_of, outdated
 from benchmarks.page.parts import NOT_MEASURED, PARTS, renewed, sources_of
 from benchmarks.page.tables import (
     Figures,
+    cell_of_added,
     cell_of_cost,
     cell_of_figure,
     cell_of_latency,
@@ -193,6 +194,19 @@ def test_cost_of_the_broker_alone_has_a_line_of_its_own() -> None:
 
 def test_latency_has_the_percentiles_that_there_are() -> None:
     assert [cell_of_latency(one, None) for one in (OURS, YAMUX)] == ["700", "900 / 5,000"]
+
+
+def test_latency_that_a_relay_adds_stands_below_the_percentiles() -> None:
+    added = Summary("µs", (5000,), (("p50_us", 900.0), ("p99_us", 5000), ("added_p99_us", 1234.0)))
+    assert cell_of_added(added, None) == "900 / 5,000<br>p99 +1,234"
+    assert cell_of_added(YAMUX, None) == "900 / 5,000"
+
+
+def test_figures_at_a_set_pace_are_no_rates() -> None:
+    paced = {"median": 300, "unit": "µs", "rounds": [300], "p50_us": 90, "p99_us": 300, "cpu_us": 5}
+    text = PARTS["http"](record("http", {"paced": {"rules": paced}}))
+    assert "Figures:" not in text
+    assert "At 1,000 requests a second" in text
 
 
 TARGET = {"case": "bulk", "ratio": "ours/yamux", "target": 2.0, "reached": 2.5, "met": True}

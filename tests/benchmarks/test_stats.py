@@ -14,6 +14,7 @@ from benchmarks.stats import (
     reached_of,
     summarise,
     verdicts_of,
+    with_added,
 )
 
 BULK = [case for case in SPINE_CASES if case.name == "bulk"]
@@ -43,6 +44,21 @@ def test_summarise_keeps_an_extra_that_only_some_rounds_have() -> None:
 def test_summarise_refuses_no_rounds() -> None:
     with pytest.raises(ValueError, match="no round"):
         summarise("s", [])
+
+
+def latency(p99_us: float) -> Summary:
+    return Summary("µs", (p99_us,), (("p99_us", p99_us),))
+
+
+def test_added_latency_is_what_the_base_does_not_take_itself() -> None:
+    made = with_added({"rules": latency(300), "direct": latency(100)}, "direct")
+    assert dict(made["rules"].extras) == {"p99_us": 300, "added_p99_us": 200}
+    assert dict(made["direct"].extras) == {"p99_us": 100}
+
+
+def test_nothing_is_added_to_a_base_that_was_not_measured() -> None:
+    figures = {"rules": latency(300)}
+    assert with_added(figures, "direct") == figures
 
 
 def test_ratios_divide_our_median_by_the_peer_median() -> None:
