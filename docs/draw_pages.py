@@ -148,6 +148,7 @@ MODULES = (
     "tunnelkit.programs",
     "tunnelkit.rpc",
     "tunnelkit.testing",
+    "tunnelkit.capture",
     "tunnelkit.carriers",
     "tunnelkit.pump",
     "tunnelkit.splice",

@@ -34,7 +34,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"keeping"},
         {"outgoing"},
         {"rpc", "http", "capture", "monitoring"},
-        {"contracts", "admin", "programs", "status"},
+        {"contracts", "admin", "programs", "status", "recording"},
         {"broker", "gateway", "sidecar", "devbox", "connect"},
         {"cli"},
         {"testing"},
@@ -59,7 +59,7 @@ PEERS: list[set[str]] = [
     {"session", "stream", "attaching"},
     {"dialer", "splice"},
     {"rpc", "http", "capture"},
-    {"contracts", "admin", "programs", "status"},
+    {"contracts", "admin", "programs", "status", "recording"},
     LAYERS["control"][0],
     {"server", "cli"},
 ]

@@ -17,6 +17,7 @@ from tunnelkit.auth import MAX_REVOCATIONS_BYTES
 from tunnelkit.auth.files import read_file
 from tunnelkit.errors import ConfigurationError, TunnelError
 
+from .capturing import record
 from .client import call_admin
 from .live import can_show_screen, print_events
 from .tables import show
@@ -76,6 +77,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_intercepts(commands)
     _add_rules(commands)
     _add_move(commands)
+    _add_capture(commands)
     _add_trust(commands)
     return parser
 
@@ -215,6 +217,50 @@ def _add_rules(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_explain(commands)
 
 
+def _add_capture(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    capture = _add(commands, "capture", "capture.start", "record requests, or bytes, to a file")
+    capture.set_defaults(params_of=_capture_params)
+    capture.description = (
+        "Record what goes by at a port of a sidecar, at a gateway (PORT is gateway) or at the "
+        "targets of a devbox (PORT is targets), until --seconds are over or Ctrl-C.  The program "
+        "writes the file, HAR or with --bytes pcapng.  Credentials are left out of a HAR; bytes "
+        "hold every one that goes by."
+    )
+    capture.add_argument("port", metavar="PORT", help="name of the port, gateway, or targets")
+    capture.add_argument("file", metavar="FILE", help="of the program's machine; it must not exist")
+    capture.add_argument("--bytes", action="store_true", help="bytes of new connections, as pcapng")
+    capture.add_argument("--seconds", type=float, default=60.0, help="for how long (default: 60)")
+    capture.add_argument("--path", default="", metavar="PREFIX", help="only these targets")
+    capture.add_argument("-X", dest="verbs", action="append", metavar="METHOD", help="only these")
+    capture.add_argument(
+        *("-H", "--header"),
+        dest="headers",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="'NAME: TEXT'",
+        help="only requests with such a field",
+    )
+    capture.add_argument(
+        "--body-kib", type=int, default=1024, help="most of a body (default: 1024)"
+    )
+    capture.add_argument("--no-redact", action="store_true", help="keep credentials in the file")
+
+
+def _capture_params(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "port": options.port,
+        "file": os.path.abspath(options.file),
+        "as_bytes": options.bytes,
+        "seconds": options.seconds,
+        "path_prefix": options.path,
+        "methods": options.verbs,
+        "headers": dict(options.headers),
+        "body_kib": options.body_kib,
+        "redact": not options.no_redact,
+    }
+
+
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     explain = _add(commands, "explain", "explain", "where a request goes, and why", _explain_params)
     explain.description = (
@@ -290,7 +336,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     if options.command == "status" and (options.watch or options.interval is not None):
         return _watch(options)
     params: Mapping[str, object] = options.params_of(options)
-    result = trio.run(call_admin, options.socket, options.method, params)
+    if options.command == "capture":
+        result: object = trio.run(record, options.socket, params)
+    else:
+        result = trio.run(call_admin, options.socket, options.method, params)
     if options.json:
         print(json.dumps(result, indent=2))
     else:

@@ -19,7 +19,9 @@ from tunnelkit.endpoint import Endpoint, EndpointOptions, open_endpoint
 from tunnelkit.keeping import SessionKeeper
 from tunnelkit.outgoing import AllowRule, Exit, Forward, Outgoing, Socks, open_outgoing
 
-__all__ = ["Devbox", "open_devbox"]
+from .looking import Lookout
+
+__all__ = ["Devbox", "Lookout", "open_devbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Devbox:
 
     endpoint: Endpoint
     outgoing: Outgoing
+    lookout: Lookout
+    """What it records of what it serves."""
 
     @property
     def exit(self) -> Exit:
@@ -71,6 +75,8 @@ async def open_devbox(
                 socks=socks,
                 public_listeners=public_listeners,
             ) as outgoing:
-                yield Devbox(endpoint, outgoing)
+                lookout = Lookout(endpoint.pump)
+                outgoing.exit.join = lookout.join
+                yield Devbox(endpoint, outgoing, lookout)
         finally:
             keeper.close()

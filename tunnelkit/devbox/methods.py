@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunnelkit.admin import Method
 from tunnelkit.outgoing.describe import outgoing_status
+from tunnelkit.recording import capture_methods
 from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import Devbox
@@ -26,4 +27,8 @@ def devbox_methods(devbox: Devbox) -> dict[str, Method]:
     async def status() -> dict[str, object]:
         return devbox_status(devbox)
 
-    return {**endpoint_methods("devbox_proxy", devbox.endpoint), "status": status}
+    return {
+        **endpoint_methods("devbox_proxy", devbox.endpoint),
+        **capture_methods(lambda: {"targets": devbox.lookout}),
+        "status": status,
+    }

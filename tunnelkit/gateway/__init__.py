@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
@@ -62,6 +62,9 @@ from .sites import (
     read_preview_name,
 )
 from .visitor import GatewayVisitor
+
+if TYPE_CHECKING:
+    from tunnelkit.capture import ByteRecorder, Recorder
 
 __all__ = [
     "Access",
@@ -113,6 +116,10 @@ class Gateway:
         self.keeper.listeners.append(self._look)
         self.counts: Counter[str] = Counter()
         """Requests by the part that they were for, and by how they were refused."""
+        self.recorder: Recorder | None = None
+        """Who keeps requests and answers, or nobody."""
+        self.byte_recorder: ByteRecorder | None = None
+        """Who keeps the bytes of new connections, without their TLS, or nobody."""
         self.doors: list[Listener] = []
         self._nursery = nursery
         self._peers: set[str] = set()
@@ -159,6 +166,10 @@ class Gateway:
             self.count("too-many")
             pipe.close()
             return
+        if self.byte_recorder is not None:
+            from tunnelkit.capture.pipes import tapped  # most programs never record
+
+            pipe = tapped(pipe, self.byte_recorder, pipe.description, "gateway")
         end = PipeEnd(pipe, self._over)
         self._clients.add(end)
         _Arriving(self, end, scheme)

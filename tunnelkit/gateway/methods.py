@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tunnelkit.admin import Method
+from tunnelkit.recording import capture_methods
 from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import Gateway
@@ -52,6 +53,7 @@ def gateway_methods(
 
     return {
         **endpoint_methods("gateway", gateway.endpoint),
+        **capture_methods(lambda: {"gateway": gateway}),
         "status": status,
         "site.list": list_sites,
     }

@@ -17,6 +17,7 @@ from tunnelkit.http.answers import Reply
 from tunnelkit.http.head import RequestHead, values_of
 from tunnelkit.http.proxy import HttpProxy
 from tunnelkit.http.routing import Limits, Owner, Reached, Route
+from tunnelkit.http.watching import Watch
 from tunnelkit.pump import Pump
 from tunnelkit.reach import Attempts, Reach
 from tunnelkit.session import Session
@@ -28,6 +29,7 @@ from .settings import GatewaySettings
 from .sites import Access, Caller, Credentials, Directory, Entry, Site, may_enter
 
 if TYPE_CHECKING:
+    from tunnelkit.capture import Recorder
     from tunnelkit.http.h2_proxy import H2Proxy
 
 __all__ = ["GatewayVisitor", "House"]
@@ -47,6 +49,7 @@ class House(Protocol):
     limits: Limits
     reach: Reach
     pump: Pump
+    recorder: Recorder | None
 
     def start(self, function: Callable[[], object]) -> None:
         """Run an asynchronous function in the background, as long as the gateway runs."""
@@ -74,6 +77,7 @@ class GatewayVisitor:
         self.proxy: HttpProxy | H2Proxy = _http2(self) if is_http2 else HttpProxy(self)
         self._house = house
         self._attempts = Attempts(house.reach, client)
+        self._client = client
         self._is_over = False
         settings = house.settings
         self._arrival = Arrival(
@@ -160,6 +164,7 @@ class GatewayVisitor:
             sends=sends,
             answers=partial(answer_for, site=site, asked=asked.decode("latin-1")),
             is_http1=not site.speaks_http2,
+            watch=self._watch(head, site),
         )
 
     def _own(self, head: RequestHead, upstream: Address | None, what: str) -> Route:
@@ -170,7 +175,15 @@ class GatewayVisitor:
         # It has to know who asks, so it gets the login cookie and the token.
         arrival = replace(self._arrival, login_cookie="")
         sends = request_for(head, site, arrival, has_bearer=False, trace="")
-        return Route(site, sends=sends, is_http1=True)
+        return Route(site, sends=sends, is_http1=True, watch=self._watch(head, site))
+
+    def _watch(self, head: RequestHead, site: Site) -> Watch | None:
+        """Return who keeps a request and its answer, or nobody."""
+        recorder = self._house.recorder
+        if recorder is None:
+            return None
+        scheme, client = self._arrival.scheme, self._client
+        return recorder.begin(head, client=client, scheme=scheme, port=site.name)
 
     def _refusal(self, head: RequestHead, status: int, why: str) -> Route:
         self._house.count(f"refused-{status}")

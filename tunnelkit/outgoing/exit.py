@@ -108,6 +108,8 @@ class Exit:
         self.refused_count = 0
         self.last_refusal = ""
         self.on_idle: Callable[[], None] = lambda: None
+        self.join: Callable[[PipeEnd, StreamCore], None] = splice_stream
+        """Joins the connection to a target and the stream that asked for it."""
         self._named = {name for name, address in targets.items() if not _is_numeric(address)}
         self._own_addresses = own_addresses
         self._endpoint = endpoint
@@ -255,7 +257,7 @@ class Exit:
         self.served_count += 1
         end = PipeEnd(result, self._over)
         self._ends.add(end)
-        splice_stream(end, opening.stream)
+        self.join(end, opening.stream)
 
     def _left(self, opening: _Opening) -> None:
         """The peer left; where it only stopped reading, it still waits for an answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import logging
@@ -152,6 +153,7 @@ class Running:
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+                await _end_capture(methods)
 
     def _why_not_ready(self) -> str:
         if self._stopping.is_set():
@@ -162,6 +164,13 @@ class Running:
         if not self._stopping.is_set():
             self.stop("asked to drain by the admin socket")
         return {"draining": True, "drain_seconds": self.drain_seconds}
+
+
+async def _end_capture(methods: Mapping[str, Method]) -> None:
+    """Let a capture that runs write its file."""
+    if "capture.stop" in methods:
+        with trio.CancelScope(shield=True), contextlib.suppress(ConfigurationError):
+            await methods["capture.stop"]()
 
 
 async def _serve_monitor(

@@ -9,6 +9,7 @@ from tunnelkit.addresses import parse_address
 from tunnelkit.admin import Method
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.outgoing.describe import outgoing_status
+from tunnelkit.recording import capture_methods
 from tunnelkit.status import endpoint_methods, endpoint_status
 
 from . import (
@@ -211,6 +212,7 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
 
     return {
         **endpoint_methods("sidecar_proxy", sidecar.endpoint),
+        **capture_methods(lambda: sidecar.ports),
         "status": status,
         "intercept.list": list_intercepts,
         "intercept.set": set_intercept,

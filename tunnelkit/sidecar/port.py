@@ -12,13 +12,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tunnelkit.addresses import Address
 from tunnelkit.carriers import Listener, Network, Pipe
 from tunnelkit.errors import ConfigurationError, ErrorCode
+from tunnelkit.http.head import RequestHead
 from tunnelkit.http.routing import Route
-from tunnelkit.http.watching import Watch
+from tunnelkit.http.watching import Watch, both
 from tunnelkit.pump import Pump
 from tunnelkit.reach import Reach
 from tunnelkit.session import Session
@@ -31,6 +32,9 @@ from .rules import Intercept
 from .ruleset import Branch, Developer, Local, Rule, RuleSet
 from .splicing import Guest, Splicing
 from .visitor import MAX_DECISIONS, Decision
+
+if TYPE_CHECKING:
+    from tunnelkit.capture import ByteRecorder, Recorder
 
 __all__ = ["Port", "SessionSource", "Speaks"]
 
@@ -98,6 +102,10 @@ class Port:
         self.audit: Audit | None = None
         """Who counts what of requests is passed on, or nobody."""
         self.is_outbound = is_outbound
+        self.recorder: Recorder | None = None
+        """Who keeps requests and answers, or nobody."""
+        self.byte_recorder: ByteRecorder | None = None
+        """Who keeps the bytes of new connections, or nobody."""
         self.on_idle: Callable[[], None] = lambda: None
         self._sessions = sessions
         self._splicing = Splicing(self)
@@ -146,9 +154,11 @@ class Port:
         """A client connected."""
         rules = self.rules
         rules.drop_expired(time.time())
+        if self.byte_recorder is not None:
+            pipe = self._tapped(pipe)
         guest = Guest(PipeEnd(pipe, self._over))
         self._guests[guest.end] = guest
-        if self.speaks is Speaks.AUTO and (rules.needs_look or self.audit is not None):
+        if self.speaks is Speaks.AUTO and (rules.needs_look or self._is_watched):
             Opening(guest, self, self._splicing, is_open=True)
         elif self._looks_at_clients(rules):
             Opening(guest, self, self._splicing, is_open=False)
@@ -159,13 +169,23 @@ class Port:
     def reads_requests(self) -> bool:
         """Whether requests are read now: then some are refused, whatever rules say."""
         is_read = self._is_http or self.speaks is Speaks.AUTO
-        return is_read and (self.rules.needs_http or self.audit is not None)
+        return is_read and (self.rules.needs_http or self._is_watched)
 
     def _looks_at_clients(self, rules: RuleSet) -> bool:
         """Whether a client, who is known to speak first, is waited for."""
         if self.speaks is Speaks.TLS:
             return rules.needs_look
-        return self._is_http and (rules.needs_http or self.audit is not None)
+        return self._is_http and (rules.needs_http or self._is_watched)
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether somebody looks on, whatever the rules need."""
+        return self.audit is not None or self.recorder is not None
+
+    def _tapped(self, pipe: Pipe) -> Pipe:
+        from tunnelkit.capture.pipes import tapped  # most programs never record
+
+        return tapped(pipe, self.byte_recorder, pipe.description, self.target.host_port)
 
     @property
     def _is_http(self) -> bool:
@@ -192,8 +212,13 @@ class Port:
         """Count something that happened."""
         self.counts[what] += 1
 
-    def watch(self, facts: RequestFacts, route: Route) -> Watch | None:
+    def watch(
+        self, head: RequestHead, facts: RequestFacts, route: Route, rule: str, client: str
+    ) -> Watch | None:
         """Return who looks on while a request goes by."""
+        return both(self._audited(facts, route), self._recorded(head, rule, client))
+
+    def _audited(self, facts: RequestFacts, route: Route) -> Watch | None:
         if self.audit is None:
             return None
         if self.is_outbound:
@@ -201,6 +226,11 @@ class Port:
             return None
         # What a developer's laptop answers does not come into the pod.
         return self.audit.arrives(self.name, facts) if isinstance(route.key, Local) else None
+
+    def _recorded(self, head: RequestHead, rule: str, client: str) -> Watch | None:
+        if self.recorder is None:
+            return None
+        return self.recorder.begin(head, client=client, port=self.name, rule=rule)
 
     def check_health(self) -> None:
         """A link changed: connections that wait on a suspect session do not wait any longer."""

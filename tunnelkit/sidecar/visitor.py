@@ -75,7 +75,9 @@ class Surroundings(Protocol):
     def count(self, what: str) -> None:
         """Count something that happened."""
 
-    def watch(self, facts: RequestFacts, route: Route) -> Watch | None:
+    def watch(
+        self, head: RequestHead, facts: RequestFacts, route: Route, rule: str, client: str
+    ) -> Watch | None:
         """Return who looks on while a request goes by."""
 
 
@@ -131,8 +133,9 @@ class HttpVisitor:
         facts, now = facts_of(head), time.time()
         choice = self._port.rules.choose(facts, now)
         route = self._route_of(choice)
-        self._note(facts, choice, route, now)
-        route.watch = self._port.watch(facts, route)
+        rule = choice.rule.name if choice.rule is not None else ""
+        self._note(facts, rule, route, now)
+        route.watch = self._port.watch(head, facts, route, rule, self.description)
         found(route)
 
     def reply(self, head: RequestHead | None, route: Route, status: int, why: str) -> Reply:
@@ -152,11 +155,10 @@ class HttpVisitor:
             return Route(Local(), f"{why}: fail open")
         return Route(_Refused(f"{why}, and rule {rule.name!r} fails closed"), why)
 
-    def _note(self, facts: RequestFacts, choice: Choice, route: Route, now: float) -> None:
+    def _note(self, facts: RequestFacts, rule: str, route: Route, now: float) -> None:
         self._port.count(_kind_of(route.key))
         parts = (facts.header("traceparent") or "").split("-")
         trace = parts[1] if len(parts) > 3 else ""
-        rule = choice.rule.name if choice.rule is not None else ""
         target = str(route.key) if not isinstance(route.key, _Refused) else "nobody"
         decision = Decision(now, facts.method, facts.path[:200], trace, rule, target, route.why)
         self._port.decisions.append(decision)
