@@ -1,4 +1,4 @@
-"""Calls that wait: for an answer, for items, for leave to send more, for the rest of a batch."""
+"""Calls of this side that wait: for an answer, for items, for leave to send more."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
-from .channels import MAX_MESSAGE_BYTES
 from .codes import PeerGone, RpcCode, RpcError
 from .flow import Credit, Feed
-from .messages import Id, Reply, Request, encode_error
+from .messages import Reply
 from .payload import ByteFeed, feed_of, is_payload
-from .service import MethodSpec, whole_of
+from .spec import MethodSpec, whole_of
 
 if TYPE_CHECKING:
     from tunnelkit.stream import Stream
 
-__all__ = ["Batch", "Items", "Results", "Served", "Values", "Waiting", "result_of"]
+__all__ = ["Items", "Results", "Waiting", "result_of"]
 
 T = TypeVar("T")
 
@@ -267,91 +266,3 @@ class Results(AsyncIterator[T], Generic[T]):
         if self._token is not None and not self._items.is_over:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._items.leave)
-
-
-class Batch:
-    """The answers of a batch, which are sent together once all are there."""
-
-    def __init__(self, count: int, send: Callable[[bytes], None]) -> None:
-        self._missing = count
-        self._send = send
-        self._bytes = 0
-        self._answers: list[bytes] = []
-
-    def add(self, answer: bytes, request_id: Id) -> None:
-        """One answer is there; one that does not fit in beside the others becomes an error."""
-        if self._bytes + len(answer) + 2 > MAX_MESSAGE_BYTES:
-            text = f"the answers of a batch have at most {MAX_MESSAGE_BYTES} bytes: call alone"
-            answer = encode_error(request_id, RpcCode.TOO_LARGE, text)
-        self._bytes += len(answer) + 1
-        self._answers.append(answer)
-        self.skip()
-
-    def skip(self) -> None:
-        """One message is not answered."""
-        self._missing -= 1
-        if not self._missing and self._answers:
-            self._send(b"[" + b",".join(self._answers) + b"]")
-
-
-class Served:
-    """A call of the peer that is carried out here."""
-
-    __slots__ = (
-        "batch",
-        "credit",
-        "has_stream",
-        "is_cancelled",
-        "is_done",
-        "request",
-        "result",
-        "scope",
-        "stream",
-        "values",
-    )
-
-    def __init__(self, request: Request, batch: Batch | None) -> None:
-        self.request = request
-        self.result: Any = None
-        """The type of the result, or of its items, once that is known."""
-        self.batch = batch
-        self.scope = trio.CancelScope()
-        self.is_cancelled = False
-        """Whether nobody waits for the answer any more."""
-        self.is_done = False
-        """Whether it was carried out, and not refused or left."""
-        self.has_stream = False
-        """Whether the payload goes over a stream of its own, which may be yet to come."""
-        self.credit = Credit()
-        """What may be sent of a streamed result."""
-        self.values: Feed[Any] | None = None
-        """What comes of a streamed argument, where there is one."""
-        self.stream: Stream | None = None
-        """That of the payload, once it is there."""
-
-    def cancel(self) -> None:
-        """The caller gave up, or is gone."""
-        self.is_cancelled = True
-        self.scope.cancel()
-
-    def go_over(self, stream: Stream) -> None:
-        """The payload has a stream of its own."""
-        self.stream = stream
-        if is_payload(self.result):
-            self.credit.go_over(stream)
-        if isinstance(self.values, ByteFeed):
-            self.values.go_over(stream)
-
-
-class Values(AsyncIterator[Any]):
-    """A streamed argument, for the method that takes it."""
-
-    def __init__(self, feed: Feed[Any]) -> None:
-        self._feed = feed
-
-    def __aiter__(self) -> Values:
-        return self
-
-    async def __anext__(self) -> Any:
-        await trio.lowlevel.checkpoint()
-        return await self._feed.take()

@@ -21,7 +21,7 @@ from .dispatch import Bound, Handler, Middleware, Registry
 from .flow import ending
 from .messages import Request, encode_error, encode_result
 from .payload import is_payload
-from .service import MethodSpec
+from .spec import MethodSpec
 
 __all__ = [
     "MAX_COLLECTED",

@@ -22,7 +22,8 @@ from .flow import ending
 from .messages import Fault, Reply, encode_request, parse
 from .payload import is_payload
 from .proxy import make_proxy
-from .service import MethodSpec, Service, whole_of
+from .service import Service
+from .spec import MethodSpec, whole_of
 
 if TYPE_CHECKING:
     import httpx2

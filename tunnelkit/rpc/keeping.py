@@ -33,7 +33,8 @@ from .dispatch import Caller, Middleware
 from .flow import ending
 from .peer import Peer, open_peer
 from .proxy import make_proxy
-from .service import MethodSpec, Service
+from .service import Service
+from .spec import MethodSpec
 
 __all__ = ["KeptPeer", "keep_peer"]
 

@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
-from .service import MethodSpec, Service, methods_of
+from .service import Service, methods_of
+from .spec import MethodSpec
 
 __all__ = ["Calling", "make_proxy"]
 

@@ -7,15 +7,15 @@ answers, however many and large they are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import trio
 from msgspec import UNSET, Raw
 
-from .calls import Batch, Served, Values
 from .carrying import answer_to, chained, collected, with_whole
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
@@ -25,6 +25,7 @@ from .inflight import Incoming
 from .messages import Extras, Id, Request, encode_error, encode_request
 from .payload import ByteFeed, encode_piece, feed_of, is_binary_id, is_payload, send_bytes
 from .sending import Sending
+from .served import Batch, Served, Values
 
 __all__ = ["Serving"]
 
@@ -43,6 +44,9 @@ class Serving:
         channel: what payloads of calls may use beside messages.
         sending: where answers go.
     """
+
+    CONTROLS: Final = frozenset({"rpc.cancel", "rpc.credit", "rpc.value", "rpc.value_end"})
+    """Notifications that tell of a call that is carried out here."""
 
     def __init__(
         self,
@@ -143,22 +147,28 @@ class Serving:
             told["binary"] = True
         self._sending.put(encode_request("rpc.value_credit", told, UNSET))
 
-    def value(self, request_id: Id, number: int, value: Raw) -> None:
-        """An item of a streamed argument came.
+    def control(self, method: str, request_id: Id, values: Mapping[str, Raw]) -> None:
+        """A notification about a call came, one of `CONTROLS`.
 
         Raises:
-            RpcError: it was not due.
+            msgspec.DecodeError, KeyError: it does not say what it has to.
+            RpcError: an item was not due.
         """
         served = self._calls.get(request_id)
-        if served is not None and served.values is not None:
-            try:
-                served.values.arrived(number, value)
-            except RpcError as error:
-                if error.code != RpcCode.INVALID_PARAMS:
-                    raise
-                served.values.fail(error)
+        if served is None:
+            return
+        if method == "rpc.cancel":
+            served.cancel()
+        elif method == "rpc.credit":
+            served.credit.allow(msgspec.json.decode(values["upto"], type=int))
+        elif served.values is None:
+            pass
+        elif method == "rpc.value":
+            served.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
+        else:
+            served.values.finish_after(msgspec.json.decode(values["count"], type=int))
 
-    def value_bytes(self, request_id: Id, offset: int, data: bytes) -> None:
+    def arrived_bytes(self, request_id: Id, offset: int, data: bytes) -> None:
         """Some bytes of a payload came.
 
         Raises:
@@ -168,28 +178,10 @@ class Serving:
         if served is not None and isinstance(served.values, ByteFeed):
             served.values.arrived_bytes(offset, data)
 
-    def values_end(self, request_id: Id, count: int) -> None:
-        """The streamed argument of a call has ended, after so many items or bytes."""
-        served = self._calls.get(request_id)
-        if served is not None and served.values is not None:
-            served.values.finish_after(count)
-
     def _begin_notification(self) -> None:
         if self._notifications >= MAX_NOTIFICATIONS:
             raise RpcError(RpcCode.BUSY, "too many notifications are under way")
         self._notifications += 1
-
-    def cancel(self, request_id: Id) -> None:
-        """The caller gave up; a no-op where the call is over."""
-        served = self._calls.get(request_id)
-        if served is not None:
-            served.cancel()
-
-    def allow(self, request_id: Id, upto: int) -> None:
-        """The caller takes so many items of a result in all."""
-        served = self._calls.get(request_id)
-        if served is not None:
-            served.credit.allow(upto)
 
     def end(self) -> None:
         """Nobody is there any more: cancel everything."""

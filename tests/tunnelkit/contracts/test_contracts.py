@@ -20,7 +20,8 @@ from tunnelkit.contracts.records import DevboxRouteConfig, DirectCredential
 from tunnelkit.contracts.workspace_records import CpuAmount
 from tunnelkit.rpc.codes import RpcCode, RpcError
 from tunnelkit.rpc.proxy import Calling, make_proxy
-from tunnelkit.rpc.service import MethodSpec, Service, methods_of, service_name
+from tunnelkit.rpc.service import Service, methods_of, service_name
+from tunnelkit.rpc.spec import MethodSpec
 
 METHODS = [spec for interface in CONTRACTS for spec in methods_of(interface).values()]
 BY_NAME = {service_name(interface): interface for interface in CONTRACTS}
