@@ -19,11 +19,11 @@ from tunnelkit.services import open_service_nursery
 
 from .calls import Items, Results, Waiting
 from .channels import Channel, fitting
-from .codes import PeerGone
+from .codes import PeerGone, RpcCode, RpcError
 from .context import extras_to_send
 from .flow import Credit, send_items
 from .inflight import Outgoing
-from .messages import Extras, Id, Reply, encode_request
+from .messages import Extras, Fault, Id, Reply, encode_request
 from .payload import encode_piece, is_payload, send_bytes
 from .sending import Sending
 from .spec import MethodSpec
@@ -190,6 +190,15 @@ class Asking:
         if epoch is not UNSET:
             self._epochs[waiting.spec.service] = epoch
         waiting.answered(reply)
+
+    def answered_wrongly(self, fault: Fault) -> None:
+        """What should be an answer is none: its call ends, and the peer is told nothing."""
+        waiting = self._calls.end(fault.id)
+        if waiting is None:
+            self.stray_replies += 1
+            return
+        text = f"{waiting.spec.wire_name}: the peer's answer is none: {fault.text}"
+        waiting.failed(RpcError(RpcCode.INTERNAL_ERROR, text))
 
     def arrived_bytes(self, number: int, offset: int, data: bytes) -> None:
         """Some bytes of a result came.

@@ -11,7 +11,7 @@ import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
-from .codes import PeerGone, RpcCode, RpcError
+from .codes import RpcCode, RpcError
 from .flow import Credit, Feed
 from .messages import Reply
 from .payload import ByteFeed, feed_of, is_payload
@@ -79,7 +79,7 @@ class Waiting:
         """The answer came."""
         self._finish(result_of(self.spec, reply, self.spec.result))
 
-    def failed(self, error: PeerGone) -> None:
+    def failed(self, error: Exception) -> None:
         """No answer will come."""
         self._finish(Error(error))
 

@@ -160,6 +160,8 @@ class HttpApp:
         if isinstance(message, Reply):
             return b""  # nobody was asked
         if not isinstance(message, Request):
+            if message.is_reply:
+                return b""
             return encode_error(message.id, message.code, message.text)
         bound = visit.traced(with_whole(self._registry.bind(message, visit.caller)))
         text = f"{bound.spec.wire_name} took longer than {CALL_SECONDS:g} s"

@@ -162,6 +162,8 @@ class Peer:
                 self._control(message)
             elif isinstance(message, Reply):
                 self._asking.answered(message)
+            elif message.is_reply:
+                self._asking.answered_wrongly(message)
             else:
                 text = encode_error(message.id, message.code, message.text)
                 self._serving.answer(text, batch, message.id)

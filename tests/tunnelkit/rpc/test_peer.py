@@ -331,6 +331,17 @@ async def test_reply_that_nobody_asked_for_is_counted(autojump_clock: MockClock)
         assert peer.stray_replies == 1
 
 
+@pytest.mark.parametrize("wrong", ['"error": 5', '"result": 1, "error": {"code": 1}'])
+async def test_wrong_answer_ends_its_call_and_is_not_answered(wrong: str) -> None:
+    left, right = memory_stream_pair()
+    stranger = LineChannel(left)
+    async with open_peer(LineChannel(right)) as peer, trio.open_nursery() as nursery:
+        nursery.start_soon(_expect_code, peer.proxy(Clock).now, RpcCode.INTERNAL_ERROR)
+        call = json.loads(await stranger.receive() or b"")
+        await stranger.send([f'{{"jsonrpc": "2.0", "id": {call["id"]}, {wrong}}}'.encode()])
+    assert await stranger.receive() is None  # an answer would end a call of the stranger's own
+
+
 async def test_notification_in_a_batch_holds_up_nobody(autojump_clock: MockClock) -> None:
     batch = [
         {"jsonrpc": "2.0", "method": "clock.wait", "params": [50]},
