@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tunnelkit.rpc import carrying, channels, inflight, messages, sending, serving
+from tunnelkit.rpc import asking, channels, inflight, messages, sending, serving, wholes
 from tunnelkit.rpc.http_app import BODY_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/calls-on-the-wire.md").read_text()
@@ -27,10 +27,7 @@ def test_members_of_tk() -> None:
 
 
 def test_notifications_of_the_protocol() -> None:
-    source = (
-        "".join(Path(module.__file__ or "").read_text() for module in (serving, messages))
-        + (Path(serving.__file__ or "").parent / "peer.py").read_text()
-    )
+    source = "".join(Path(module.__file__ or "").read_text() for module in (serving, asking))
     assert set(names_in("notification")) == set(re.findall(r'"(rpc\.[a-z_]+)"', source))
 
 
@@ -43,8 +40,8 @@ def test_notifications_of_the_protocol() -> None:
         inflight.MAX_INCOMING,
         serving.MAX_NOTIFICATIONS,
         sending.MOST_BYTES,
-        carrying.MAX_COLLECTED,
-        carrying.MAX_COLLECTED_BYTES,
+        wholes.MAX_COLLECTED,
+        wholes.MAX_COLLECTED_BYTES,
         int(BODY_SECONDS),
     ],
 )

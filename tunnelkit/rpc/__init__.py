@@ -5,7 +5,7 @@ How it works
 A *peer* is one end of a connection.  It serves the services that it was given and calls those of
 the other end, over whatever carries messages: lines on a Trio stream (TCP, TLS, unix sockets,
 stdio, a stream of a tunnel) or messages of a WebSocket.  The messages are JSON-RPC 2.0, so that
-any client of that can call; what goes beyond it is negotiated by being used (`messages`).
+any client of that can call; what goes beyond it goes only to those who know it (`greeting`).
 
     async with open_peer(channel, serve=[ClockService()]) as peer:
         moment = await peer.proxy(Clock).now("UTC")

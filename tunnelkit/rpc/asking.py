@@ -22,11 +22,13 @@ from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
 from .context import extras_to_send
 from .flow import Credit, send_items
+from .greeting import Greeting
 from .inflight import Outgoing
 from .messages import Extras, Fault, Id, Reply, encode_request
 from .payload import encode_piece, is_payload, send_bytes
 from .sending import Sending
 from .spec import MethodSpec
+from .wholes import gathered
 
 __all__ = ["Asking"]
 
@@ -38,14 +40,18 @@ class Asking:
         nursery: where arguments are sent beside results that are streamed.
         channel: what payloads of calls may use beside messages.
         sending: where messages go.
+        greeting: what the other end knows of what goes beyond the standard.
     """
 
-    def __init__(self, nursery: trio.Nursery, channel: Channel, sending: Sending) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, channel: Channel, sending: Sending, greeting: Greeting
+    ) -> None:
         self.stray_replies = 0
         """Answers that nobody waited for."""
         self._nursery = nursery
         self._channel = channel
         self._sending = sending
+        self._greeting = greeting
         self._calls: Outgoing[Waiting | Items[Any]] = Outgoing()
         self._epochs: dict[str, int] = {}
 
@@ -64,6 +70,8 @@ class Asking:
         self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
     ) -> Any:
         """Call a method that takes a streamed argument; as `Peer.call_with_values`."""
+        if not await self._greeting.ask():
+            return await self.call(spec, await gathered(spec, params, values))
         waiting = Waiting(spec)
         number = await self._begin(spec, params, waiting)
         try:
@@ -87,6 +95,8 @@ class Asking:
         values: AsyncIterable[Any] | None,
         items: Items[Any],
     ) -> int:
+        if values is not None and not await self._greeting.ask():
+            params, values = await gathered(spec, params, values), None
         number = await self._begin(spec, params, items)
         if values is not None:
             self._nursery.start_soon(self._send_beside, number, items, values)
@@ -95,15 +105,10 @@ class Asking:
     async def _begin(
         self, spec: MethodSpec, params: msgspec.Struct, waiting: Waiting | Items[Any]
     ) -> int:
+        knows = await self._greeting.ask()
         await self._sending.wait_room()
-        extras = extras_to_send(self._epochs.get(spec.service))
-        if isinstance(waiting, Items):
-            extras.items = waiting.credit
-        if waiting.sends is not None:
-            extras.values = True
         number = self._calls.begin(waiting)
-        if spec.has_payload:
-            self._prepare_payload(number, waiting, extras)
+        extras = self._extras(number, params, waiting) if knows else None
         try:
             message = encode_request(spec.wire_name, params, number, extras)
             self._sending.put(fitting(message, f"the call of {spec.wire_name}"))
@@ -112,6 +117,18 @@ class Asking:
             self._forget_stream(number, waiting)
             raise
         return number
+
+    def _extras(self, number: int, params: msgspec.Struct, waiting: Waiting | Items[Any]) -> Extras:
+        """Return what goes beside the arguments, to a peer that knows it."""
+        spec = waiting.spec
+        extras = extras_to_send(self._epochs.get(spec.service))
+        if isinstance(waiting, Items):
+            extras.items = waiting.credit
+        if spec.streamed and getattr(params, spec.streamed) is UNSET:
+            extras.values = True
+        if spec.has_payload:
+            self._prepare_payload(number, waiting, extras)
+        return extras
 
     def _prepare_payload(self, number: int, waiting: Waiting | Items[Any], extras: Extras) -> None:
         """Say which ways the payload of a call can go."""
@@ -126,7 +143,7 @@ class Asking:
 
     def _give_up(self, number: int, waiting: Waiting | Items[Any]) -> None:
         """Nobody waits any more: tell the peer, unless its answer has come."""
-        if self._calls.end(number) is not None:
+        if self._calls.end(number) is not None and self._greeting.knows:
             self._sending.put(encode_request("rpc.cancel", {"id": number}, UNSET))
         self._forget_stream(number, waiting)
 
@@ -182,6 +199,8 @@ class Asking:
 
     def answered(self, reply: Reply) -> None:
         """The answer to a call came, or to none."""
+        if self._greeting.answered(reply):
+            return
         waiting = self._calls.end(reply.id)
         if waiting is None:
             self.stray_replies += 1
@@ -232,5 +251,6 @@ class Asking:
 
     def end(self, why: str) -> None:
         """Nobody is there any more: all calls end."""
+        self._greeting.end()
         for waiting in self._calls.end_all():
             waiting.failed(PeerGone(why))

@@ -3,7 +3,8 @@
     async with open_http_client("https://api.example.com/api/rpc", token=token) as client:
         clusters = await client.proxy(HrpcService).all_kube_clusters(org_id)
 
-The HTTP is that of httpx2 (the extra `control`), which keeps connections between calls.
+The HTTP is that of httpx2 (the extra `control`), which keeps connections between calls.  What goes
+beyond JSON-RPC stands in a header, which servers that do not know it leave alone.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import msgspec
 from .calls import result_of
 from .codes import PeerGone, RpcCode, RpcError
 from .context import extras_to_send
-from .flow import ending
-from .messages import Fault, Reply, encode_request, parse
+from .http_checks import EXTRAS_HEADER
+from .messages import Extras, Fault, Reply, encode_request, parse
 from .payload import is_payload
 from .proxy import make_proxy
 from .service import Service
 from .spec import MethodSpec, whole_of
+from .wholes import gathered
 
 if TYPE_CHECKING:
     import httpx2
@@ -62,8 +64,12 @@ class HttpClient:
     async def call_with_values(
         self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
     ) -> Any:
-        """Call a method that takes a streamed argument, all of which goes in one message."""
-        return await self._ask(spec, await _with_values(spec, params, values), spec.result)
+        """Call a method that takes a streamed argument, all of which goes in one message.
+
+        Raises:
+            RpcError: TOO_LARGE, it does not fit into one: nothing was sent.
+        """
+        return await self._ask(spec, await gathered(spec, params, values), spec.result)
 
     async def stream(
         self,
@@ -73,7 +79,7 @@ class HttpClient:
     ) -> AsyncIterator[Any]:
         """Call a method whose result is streamed, and yield what came in one message."""
         if values is not None:
-            params = await _with_values(spec, params, values)
+            params = await gathered(spec, params, values)
         found = await self._ask(spec, params, whole_of(spec.result))
         for item in [found] if is_payload(spec.result) else found:
             yield item
@@ -81,8 +87,8 @@ class HttpClient:
     async def _ask(self, spec: MethodSpec, params: msgspec.Struct, wanted: Any) -> Any:
         number = next(self._ids)
         extras = extras_to_send(self._epochs.get(spec.service))
-        message = encode_request(spec.wire_name, params, number, extras)
-        status, body = await self._post(message)
+        message = encode_request(spec.wire_name, params, number)
+        status, body = await self._post(message, extras)
         found = parse(body)[0][0]
         if not isinstance(found, Reply) or found.id not in (number, None):
             why = found.text if isinstance(found, Fault) else "it answers something else"
@@ -92,26 +98,17 @@ class HttpClient:
             self._epochs[spec.service] = found.extras.epoch
         return result_of(spec, found, wanted).unwrap()
 
-    async def _post(self, message: bytes) -> tuple[int, bytes]:
+    async def _post(self, message: bytes, extras: Extras) -> tuple[int, bytes]:
         from httpx2 import TransportError
 
+        told = msgspec.json.encode(extras).decode()
+        headers = {"content-type": "application/json", EXTRAS_HEADER: told}
         try:
-            response = await self._http.post(
-                self._url, content=message, headers={"content-type": "application/json"}
-            )
+            response = await self._http.post(self._url, content=message, headers=headers)
         except TransportError as error:
             why = str(error) or type(error).__name__
             raise PeerGone(f"{self._url}: no answer: {why}") from error
         return response.status_code, response.content
-
-
-async def _with_values(
-    spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
-) -> msgspec.Struct:
-    async with ending(values) as iterator:
-        found = [value async for value in iterator]
-    whole = b"".join(found) if is_payload(spec.item) else found
-    return msgspec.structs.replace(params, **{spec.streamed: whole})
 
 
 @asynccontextmanager

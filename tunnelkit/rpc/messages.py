@@ -28,7 +28,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from .codes import RpcCode, name_of_code
+from .codes import RpcCode, RpcError, name_of_code
 
 __all__ = [
     "MAX_BATCH",
@@ -42,6 +42,7 @@ __all__ = [
     "encode_request",
     "encode_result",
     "parse",
+    "read_extras",
 ]
 
 MAX_BATCH: Final = 64
@@ -162,6 +163,19 @@ def parse(data: bytes) -> tuple[list[Message], bool]:
     return [_part(bytes(part)) for part in parts], True
 
 
+def read_extras(text: str) -> Extras | None:
+    """Return the member ``tk`` that stands somewhere else than in a message.
+
+    Raises:
+        RpcError: INVALID_REQUEST, with the path to what is wrong.
+    """
+    try:
+        return msgspec.json.decode(text, type=Extras | None)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        what = str(error) if isinstance(error, msgspec.ValidationError) else "this is no JSON"
+        raise RpcError(RpcCode.INVALID_REQUEST, what) from None
+
+
 def _part(data: bytes) -> Message:
     try:
         return _message(_decode(data))
@@ -219,7 +233,7 @@ def _invalid(found: _Bare, text: str) -> Fault:
 
 
 def _fault_of(data: bytes) -> Reply | Fault:
-    """Say what is wrong with *data*, which is no message, but perhaps a reply without its extras."""
+    """Say what is wrong with *data*; a reply may be one without its extras."""
     try:
         found = _decode_anything(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

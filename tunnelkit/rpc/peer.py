@@ -30,6 +30,7 @@ from .asking import Asking
 from .channels import Channel
 from .codes import PeerGone, RpcError
 from .dispatch import Caller, Middleware, Registry
+from .greeting import HELLO, Greeting, answer_hello
 from .messages import Reply, Request, encode_error, parse
 from .payload import Binary, Piece, decode_piece
 from .proxy import make_proxy
@@ -67,7 +68,8 @@ class Peer:
         self._nursery = nursery
         self._sending = Sending(channel, self.end)
         self._serving = Serving(registry, middleware, caller, nursery, channel, self._sending)
-        self._asking = Asking(nursery, channel, self._sending)
+        self._greeting = Greeting(self._sending, is_known=channel.is_greeted)
+        self._asking = Asking(nursery, channel, self._sending, self._greeting)
         self._over = trio.Event()
 
     @property
@@ -157,7 +159,7 @@ class Peer:
         for message in messages:
             if isinstance(message, Request):
                 if not (message.is_notification and message.method.startswith("rpc.")):
-                    self._serving.begin(message, batch)
+                    self._begin(message, batch)
                     continue
                 self._control(message)
             elif isinstance(message, Reply):
@@ -170,6 +172,15 @@ class Peer:
                 continue
             if batch is not None:
                 batch.skip()
+
+    def _begin(self, request: Request, batch: Batch | None) -> None:
+        if request.method == HELLO:
+            self._greeting.shown()
+            self._serving.answer(answer_hello(request.id), batch, request.id)
+            return
+        if request.extras is not None:
+            self._greeting.shown()
+        self._serving.begin(request, batch)
 
     def _receive_piece(self, piece: Piece) -> None:
         """Hand bytes on to the call that they belong to, if it is not over."""

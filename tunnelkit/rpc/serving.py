@@ -16,7 +16,7 @@ import msgspec
 import trio
 from msgspec import UNSET, Raw
 
-from .carrying import answer_to, chained, collected, with_whole
+from .carrying import answer_to, chained
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Middleware, Registry
@@ -26,6 +26,7 @@ from .messages import Extras, Id, Request, encode_error, encode_request
 from .payload import ByteFeed, encode_piece, feed_of, is_binary_id, is_payload, send_bytes
 from .sending import Sending
 from .served import Batch, Served, Values
+from .wholes import collected, with_whole
 
 __all__ = ["Serving"]
 

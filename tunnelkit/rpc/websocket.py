@@ -128,6 +128,7 @@ async def accept_websocket(
     if why is not None or protocol.handshake_exc is not None or request is None:
         await trio.aclose_forcefully(stream)
         raise PeerGone(why or f"no WebSocket for the client: {protocol.handshake_exc}")
+    channel.is_greeted = protocol.subprotocol == SUBPROTOCOL
     return channel
 
 
@@ -140,6 +141,7 @@ class WebSocketChannel(Channel):
 
     def __init__(self, stream: trio.abc.Stream, protocol: ClientProtocol | ServerProtocol) -> None:
         self.carries_binary = True
+        self.is_greeted = False
         self.streams = None
         self._stream = stream
         self._protocol = protocol
@@ -172,6 +174,7 @@ class WebSocketChannel(Channel):
         except trio.Cancelled:
             await trio.aclose_forcefully(self._stream)
             raise
+        self.is_greeted = self._protocol.subprotocol == SUBPROTOCOL
         first, *rest = events
         self._take(rest)
         return first if isinstance(first, Request) else None

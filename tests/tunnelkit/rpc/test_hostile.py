@@ -35,12 +35,20 @@ LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
 )
 ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-IDS = st.integers(0, 6) | st.sampled_from(["a", None, 1.5, True]) | ANY
+IDS = st.integers(0, 6) | st.sampled_from(["a", "hello", None, 1.5, True]) | ANY
 NUMBERS = st.sampled_from([0, 1, 2, ITEMS_AHEAD, BYTES_AHEAD, -1, 2**70]) | ANY
 METHODS = st.sampled_from(
     [
         *("clock.now", "clock.wait", "clock.ticks", "adder.add", "adder.never", "files.read"),
-        *("files.write", "files.turn", "rpc.describe", "clock.never", "rpc.cancel", ""),
+        *(
+            "files.write",
+            "files.turn",
+            "rpc.describe",
+            "rpc.hello",
+            "clock.never",
+            "rpc.cancel",
+            "",
+        ),
     ]
 )
 CONTROLS = st.sampled_from(
@@ -63,9 +71,14 @@ NOTICES = st.builds(
         {"id": IDS}, optional={"n": NUMBERS, "upto": NUMBERS, "count": NUMBERS, "value": ANY}
     ),
 )
+RESULTS = ANY | NUMBERS | st.just({"tk": 1})
+ERRORS = ANY | st.just({"code": 5, "message": "x"})
 REPLIES = st.fixed_dictionaries(
     {"jsonrpc": st.sampled_from(["2.0", "1.0"]), "id": IDS},
-    optional={"result": ANY | NUMBERS, "error": ANY | st.just({"code": 5, "message": "x"})},
+    optional={
+        "result": ANY | NUMBERS | st.just({"tk": 1}),
+        "error": ANY | st.just({"code": 5, "message": "x"}),
+    },
 )
 MESSAGES = CALLS | NOTICES | REPLIES
 TEXTS = (MESSAGES | st.lists(MESSAGES, max_size=5) | ANY).map(lambda one: json.dumps(one).encode())
@@ -89,8 +102,9 @@ class SturdyClock(RealClock):
 class Heard:
     """A channel on which is heard what a test makes up, and which keeps what is said."""
 
-    def __init__(self, messages: list[bytes]) -> None:
+    def __init__(self, messages: list[bytes], *, is_greeted: bool) -> None:
         self.carries_binary = True
+        self.is_greeted = is_greeted
         self.streams: PayloadStreams | None = None
         self.on_output: Callable[[], None] = lambda: None
         self.said: list[Any] = []
@@ -130,9 +144,10 @@ async def _call_back(peer: Peer) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(SAID)
-def test_everybody_is_answered_or_the_connection_ends(said: list[bytes]) -> None:
-    channel = Heard([*said, json.dumps(call_of("clock.now", {}, END)).encode()])
+@given(SAID, st.booleans())
+def test_everybody_is_answered_or_the_connection_ends(said: list[bytes], is_greeted: bool) -> None:
+    last = json.dumps(call_of("clock.now", {}, END)).encode()
+    channel = Heard([*said, last], is_greeted=is_greeted)
 
     async def main() -> None:
         serve = [SturdyClock(), RealAdder(), RealFiles()]

@@ -19,7 +19,6 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.tunnelkit.pairs import World, open_pair
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tests.tunnelkit.rpc.test_websocket import URL
-from tunnelkit.rpc.carrying import MAX_COLLECTED_BYTES
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.payload import BYTES_AHEAD, ByteFeed, decode_piece, encode_piece
@@ -27,6 +26,7 @@ from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service
 from tunnelkit.rpc.sessions import SessionChannel, open_session_channel, session_channels
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
+from tunnelkit.rpc.wholes import MAX_COLLECTED_BYTES
 from tunnelkit.stream import StreamReset
 from tunnelkit.wire.frames import Metadata
 
@@ -336,19 +336,6 @@ async def test_stranger_sends_a_payload_as_one_string() -> None:
     async with plain(RealFiles()) as client:
         answer = await client.ask(call_of("files.write", params))
     assert answer["result"] == 1000
-
-
-async def test_result_of_a_peer_that_does_not_stream() -> None:
-    left, right = memory_stream_pair()
-    async with open_peer(LineChannel(left)) as peer, trio.open_nursery() as nursery:
-
-        async def answer() -> None:
-            call = json.loads(await right.receive_some())
-            told = {"jsonrpc": "2.0", "id": call["id"], "result": b64encode(b"all").decode()}
-            await right.send_all(json.dumps(told).encode() + b"\n")
-
-        nursery.start_soon(answer)
-        assert [piece async for piece in peer.proxy(Files).read(3)] == [b"all"]
 
 
 @given(

@@ -14,12 +14,12 @@ import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.rpc.carrying import MAX_COLLECTED
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.dispatch import Bound, Caller, Handler, Stateful
 from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service, rpc_method
+from tunnelkit.rpc.wholes import MAX_COLLECTED
 
 
 @attrs.frozen
@@ -337,6 +337,8 @@ async def test_wrong_answer_ends_its_call_and_is_not_answered(wrong: str) -> Non
     stranger = LineChannel(left)
     async with open_peer(LineChannel(right)) as peer, trio.open_nursery() as nursery:
         nursery.start_soon(_expect_code, peer.proxy(Clock).now, RpcCode.INTERNAL_ERROR)
+        await stranger.receive()
+        await stranger.send([b'{"jsonrpc": "2.0", "id": "hello", "result": {"tk": 1}}'])
         call = json.loads(await stranger.receive() or b"")
         await stranger.send([f'{{"jsonrpc": "2.0", "id": {call["id"]}, {wrong}}}'.encode()])
     assert await stranger.receive() is None  # an answer would end a call of the stranger's own

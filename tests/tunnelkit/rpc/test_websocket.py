@@ -69,8 +69,11 @@ async def test_server_of_another_implementation() -> None:
     async def answer(connection: Any) -> None:
         async for message in connection:
             call = json.loads(message)
-            moment = {"zone": call["params"]["zone"], "seconds": 2.0}
-            reply = {"jsonrpc": "2.0", "id": call["id"], "result": moment}
+            reply = {"jsonrpc": "2.0", "id": call["id"]}
+            if call["method"] == "clock.now":
+                reply["result"] = {"zone": call["params"]["zone"], "seconds": 2.0}
+            else:
+                reply["error"] = {"code": -32601, "message": "Method not found"}
             await connection.send(json.dumps(reply))
 
     async with trio.open_nursery() as nursery:
