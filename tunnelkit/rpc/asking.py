@@ -21,6 +21,7 @@ from .calls import Items, Results, Waiting
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
 from .context import extras_to_send
+from .epochs import Epoch
 from .flow import Credit, send_items
 from .greeting import Greeting
 from .inflight import Outgoing
@@ -53,13 +54,19 @@ class Asking:
         self._sending = sending
         self._greeting = greeting
         self._calls: Outgoing[Waiting | Items[Any]] = Outgoing()
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, Epoch] = {}
+        """The newest of each service, with which proxies begin."""
 
     # --- calls ------------------------------------------------------------------------------
 
-    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+    def epoch_of(self, service: str) -> Epoch:
+        """Return what is known of the epoch of a service, for a new proxy to keep."""
+        known = self._epochs.get(service)
+        return Epoch(known.known if known is not None else None)
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch) -> Any:
         """Call a method; as `Peer.call`."""
-        waiting = Waiting(spec)
+        waiting = Waiting(spec, epoch)
         number = await self._begin(spec, params, waiting)
         try:
             return await waiting.wait()
@@ -67,12 +74,12 @@ class Asking:
             self._give_up(number, waiting)
 
     async def call_with_values(
-        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+        self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch, values: AsyncIterable[Any]
     ) -> Any:
         """Call a method that takes a streamed argument; as `Peer.call_with_values`."""
         if not await self._greeting.ask():
-            return await self.call(spec, await gathered(spec, params, values))
-        waiting = Waiting(spec)
+            return await self.call(spec, await gathered(spec, params, values), epoch)
+        waiting = Waiting(spec, epoch)
         number = await self._begin(spec, params, waiting)
         try:
             async with open_service_nursery() as nursery:
@@ -82,11 +89,15 @@ class Asking:
             self._give_up(number, waiting)
 
     def stream(
-        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any] | None
+        self,
+        spec: MethodSpec,
+        params: msgspec.Struct,
+        epoch: Epoch,
+        values: AsyncIterable[Any] | None,
     ) -> Results[Any]:
         """Call a method whose result is streamed; as `Peer.stream`."""
         begin = partial(self._begin_items, spec, params, values)
-        return Results(Items(spec, begin, self._allow, self._give_up))
+        return Results(Items(spec, epoch, begin, self._allow, self._give_up))
 
     async def _begin_items(
         self,
@@ -121,7 +132,8 @@ class Asking:
     def _extras(self, number: int, params: msgspec.Struct, waiting: Waiting | Items[Any]) -> Extras:
         """Return what goes beside the arguments, to a peer that knows it."""
         spec = waiting.spec
-        extras = extras_to_send(self._epochs.get(spec.service))
+        waiting.carried = waiting.epoch.known
+        extras = extras_to_send(waiting.carried)
         if isinstance(waiting, Items):
             extras.items = waiting.credit
         if spec.streamed and getattr(params, spec.streamed) is UNSET:
@@ -205,9 +217,11 @@ class Asking:
         if waiting is None:
             self.stray_replies += 1
             return
-        epoch = reply.extras.epoch if reply.extras is not None else UNSET
-        if epoch is not UNSET:
-            self._epochs[waiting.spec.service] = epoch
+        told = reply.extras.epoch if reply.extras is not None else UNSET
+        if told is not UNSET:
+            newest = self._epochs.setdefault(waiting.spec.service, Epoch())
+            for epoch in (waiting.epoch, newest):
+                epoch.learn(told, waiting.carried)
         waiting.answered(reply)
 
     def answered_wrongly(self, fault: Fault) -> None:

@@ -12,6 +12,7 @@ from msgspec import Raw
 from outcome import Error, Outcome, Value
 
 from .codes import RpcCode, RpcError
+from .epochs import Epoch
 from .flow import Credit, Feed
 from .messages import Reply
 from .payload import ByteFeed, feed_of, is_payload
@@ -51,10 +52,14 @@ def _error_of(reply: Reply) -> RpcError:
 class Waiting:
     """A call of this side that waits for its answer."""
 
-    __slots__ = ("_outcome", "_task", "sends", "spec")
+    __slots__ = ("_outcome", "_task", "carried", "epoch", "sends", "spec")
 
-    def __init__(self, spec: MethodSpec) -> None:
+    def __init__(self, spec: MethodSpec, epoch: Epoch) -> None:
         self.spec = spec
+        self.epoch = epoch
+        """What the caller knows of the epoch."""
+        self.carried: int | None = None
+        """The epoch that the call has carried."""
         self.sends: Credit | None = Credit() if spec.streamed else None
         """What may be sent of a streamed argument."""
         self._task: trio.lowlevel.Task | None = None
@@ -109,11 +114,16 @@ class Items(AsyncIterator[T], Generic[T]):
     def __init__(
         self,
         spec: MethodSpec,
+        epoch: Epoch,
         begin: Callable[[Items[T]], Awaitable[int]],
         allow: Callable[[int, int], None],
         give_up: Callable[[int, Items[T]], None],
     ) -> None:
         self.spec = spec
+        self.epoch = epoch
+        """What the caller knows of the epoch."""
+        self.carried: int | None = None
+        """The epoch that the call has carried."""
         self.sends: Credit | None = Credit() if spec.streamed else None
         """What may be sent of a streamed argument."""
         self.sending = trio.CancelScope()

@@ -30,6 +30,7 @@ from tunnelkit.services import open_service_nursery
 
 from .channels import Channel
 from .dispatch import Caller, Middleware
+from .epochs import Epoch
 from .flow import ending
 from .peer import Peer, open_peer
 from .proxy import make_proxy
@@ -68,27 +69,32 @@ class KeptPeer:
             await self._changed.wait()
         return self.peer
 
-    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+    def epoch_of(self, service: str) -> Epoch:
+        """Return what is known of the epoch of a service, for a new proxy to keep."""
+        return self.peer.epoch_of(service) if self.peer is not None else Epoch()
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch) -> Any:
         """Call a method; as `Peer.call`, once there is a connection."""
         peer = await self.wait_open()
-        return await peer.call(spec, params)
+        return await peer.call(spec, params, epoch)
 
     async def call_with_values(
-        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+        self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch, values: AsyncIterable[Any]
     ) -> Any:
         """Call a method that takes a streamed argument, once there is a connection."""
         peer = await self.wait_open()
-        return await peer.call_with_values(spec, params, values)
+        return await peer.call_with_values(spec, params, epoch, values)
 
     async def stream(
         self,
         spec: MethodSpec,
         params: msgspec.Struct,
+        epoch: Epoch,
         values: AsyncIterable[Any] | None = None,
     ) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; it ends with the connection it began on."""
         peer = await self.wait_open()
-        async with ending(peer.stream(spec, params, values)) as items:
+        async with ending(peer.stream(spec, params, epoch, values)) as items:
             async for item in items:
                 yield item
 

@@ -30,6 +30,7 @@ from .asking import Asking
 from .channels import Channel
 from .codes import PeerGone, RpcError
 from .dispatch import Caller, Middleware, Registry
+from .epochs import Epoch
 from .greeting import HELLO, Greeting, answer_hello
 from .messages import Reply, Request, encode_error, parse
 from .payload import Binary, Piece, decode_piece
@@ -83,29 +84,37 @@ class Peer:
         """Return an object whose methods call those of the peer."""
         return make_proxy(interface, self)
 
-    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+    def epoch_of(self, service: str) -> Epoch:
+        """Return what is known of the epoch of a service, for a new proxy to keep."""
+        return self._asking.epoch_of(service)
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch) -> Any:
         """Call a method of the peer and return its result; what a proxy does.
+
+        Args:
+            epoch: what the caller knows of the service; the answer brings it up to date.
 
         Raises:
             RpcError: the peer answered with an error, or its result is not of the right type.
             PeerGone: the connection ended before the answer came.
         Cancellation: the handler is cancelled, and may have finished all the same.
         """
-        return await self._asking.call(spec, params)
+        return await self._asking.call(spec, params, epoch)
 
     async def call_with_values(
-        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+        self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch, values: AsyncIterable[Any]
     ) -> Any:
         """Call a method that takes a streamed argument; as `call`.
 
         What *values* raises ends the call, and is raised.
         """
-        return await self._asking.call_with_values(spec, params, values)
+        return await self._asking.call_with_values(spec, params, epoch, values)
 
     def stream(
         self,
         spec: MethodSpec,
         params: msgspec.Struct,
+        epoch: Epoch,
         values: AsyncIterable[Any] | None = None,
     ) -> AsyncIterator[Any]:
         """Call a method whose result is streamed; the call begins with the first item asked for.
@@ -114,7 +123,7 @@ class Peer:
             values: the argument that is streamed, if one is.  It is sent while the result comes,
                 by a task of the peer; what it raises ends the call, and is raised.
         """
-        return self._asking.stream(spec, params, values)
+        return self._asking.stream(spec, params, epoch, values)
 
     async def wait_closed(self) -> None:
         """Wait until the connection has ended.

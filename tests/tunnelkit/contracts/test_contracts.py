@@ -19,7 +19,8 @@ from tunnelkit.contracts.kube_records import KubeEnvVar, PaginationParams
 from tunnelkit.contracts.records import DevboxRouteConfig, DirectCredential
 from tunnelkit.contracts.workspace_records import CpuAmount
 from tunnelkit.rpc.codes import RpcCode, RpcError
-from tunnelkit.rpc.proxy import Calling, make_proxy
+from tunnelkit.rpc.keeping import KeptPeer
+from tunnelkit.rpc.proxy import make_proxy
 from tunnelkit.rpc.service import Service, methods_of, service_name
 from tunnelkit.rpc.spec import MethodSpec
 
@@ -97,7 +98,7 @@ async def test_nobody_serves_an_interface(interface: type[Service]) -> None:
 
 @pytest.mark.parametrize("interface", CONTRACTS, ids=service_name)
 def test_every_interface_has_a_proxy(interface: type[Service]) -> None:
-    proxy = make_proxy(interface, typing.cast("Calling", None))
+    proxy = make_proxy(interface, KeptPeer())
     assert isinstance(proxy, interface)
 
 
