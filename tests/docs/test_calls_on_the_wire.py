@@ -8,7 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tunnelkit.rpc import asking, channels, inflight, messages, sending, serving, wholes
+from tunnelkit.rpc import (
+    asking,
+    backlog,
+    channels,
+    flow,
+    inflight,
+    messages,
+    payload,
+    sending,
+    serving,
+    wholes,
+)
 from tunnelkit.rpc.http_app import BODY_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/calls-on-the-wire.md").read_text()
@@ -38,6 +49,10 @@ def test_notifications_of_the_protocol() -> None:
         messages.MAX_BATCH,
         messages.MAX_ID_CHARS,
         inflight.MAX_INCOMING,
+        backlog.MAX_WAITING_BYTES,
+        payload.PIECE_BYTES,
+        flow.FIRST_ITEMS,
+        flow.ITEMS_AHEAD,
         serving.MAX_NOTIFICATIONS,
         sending.MOST_BYTES,
         wholes.MAX_COLLECTED,

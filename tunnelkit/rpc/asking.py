@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw
 
 from tunnelkit.services import open_service_nursery
 
+from .backlog import Backlog
 from .calls import Items, Results, Waiting
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
@@ -42,10 +43,16 @@ class Asking:
         channel: what payloads of calls may use beside messages.
         sending: where messages go.
         greeting: what the other end knows of what goes beyond the standard.
+        backlog: counts what the other end has sent and waits here.
     """
 
     def __init__(
-        self, nursery: trio.Nursery, channel: Channel, sending: Sending, greeting: Greeting
+        self,
+        nursery: trio.Nursery,
+        channel: Channel,
+        sending: Sending,
+        greeting: Greeting,
+        backlog: Backlog,
     ) -> None:
         self.stray_replies = 0
         """Answers that nobody waited for."""
@@ -53,6 +60,7 @@ class Asking:
         self._channel = channel
         self._sending = sending
         self._greeting = greeting
+        self._backlog = backlog
         self._calls: Outgoing[Waiting | Items[Any]] = Outgoing()
         self._epochs: dict[str, Epoch] = {}
         """The newest of each service, with which proxies begin."""
@@ -97,7 +105,7 @@ class Asking:
     ) -> Results[Any]:
         """Call a method whose result is streamed; as `Peer.stream`."""
         begin = partial(self._begin_items, spec, params, values)
-        return Results(Items(spec, epoch, begin, self._allow, self._give_up))
+        return Results(Items(spec, epoch, begin, self._allow, self._give_up, self._backlog))
 
     async def _begin_items(
         self,
@@ -135,7 +143,7 @@ class Asking:
         waiting.carried = waiting.epoch.known
         extras = extras_to_send(waiting.carried)
         if isinstance(waiting, Items):
-            extras.items = waiting.credit
+            extras.items = waiting.open()
         if spec.streamed and getattr(params, spec.streamed) is UNSET:
             extras.values = True
         if spec.has_payload:

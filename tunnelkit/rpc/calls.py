@@ -11,6 +11,7 @@ import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
+from .backlog import Backlog
 from .codes import RpcCode, RpcError
 from .epochs import Epoch
 from .flow import Credit, Feed
@@ -118,6 +119,7 @@ class Items(AsyncIterator[T], Generic[T]):
         begin: Callable[[Items[T]], Awaitable[int]],
         allow: Callable[[int, int], None],
         give_up: Callable[[int, Items[T]], None],
+        backlog: Backlog,
     ) -> None:
         self.spec = spec
         self.epoch = epoch
@@ -137,12 +139,11 @@ class Items(AsyncIterator[T], Generic[T]):
         self.stream: Stream | None = None
         """That of the payload, once it is there."""
         what = f"the result of {spec.wire_name}"
-        self._feed: Feed[T] = feed_of(what, spec.result, self._allow_more)
+        self._feed: Feed[T] = feed_of(what, spec.result, self._allow_more, backlog)
 
-    @property
-    def credit(self) -> int:
-        """How many items the peer may send in all."""
-        return self._feed.credit
+    def open(self) -> int:
+        """Return how many items, or bytes, the peer may send at first."""
+        return self._feed.open()
 
     def _allow_more(self, upto: int) -> None:
         assert self._number is not None  # items have arrived
@@ -160,7 +161,11 @@ class Items(AsyncIterator[T], Generic[T]):
         Cancellation: atomic; the call goes on.
         """
         if self._number is None and self._feed.end is None:
-            self._number = await self._begin(self)
+            try:
+                self._number = await self._begin(self)
+            except BaseException:
+                self._feed.clear()
+                raise
         else:
             await trio.lowlevel.checkpoint()
         try:
@@ -176,8 +181,7 @@ class Items(AsyncIterator[T], Generic[T]):
 
     def leave(self) -> None:
         """End the call: nobody takes what comes."""
-        self._feed.fail(trio.ClosedResourceError("the call was closed"))
-        self._feed.clear()
+        self._feed.close()
         self._over()
 
     def _over(self) -> None:
@@ -200,17 +204,12 @@ class Items(AsyncIterator[T], Generic[T]):
             self._feed.awaits_stream = True
 
     def arrived(self, number: int, value: Raw) -> None:
-        """An item came; one of a wrong type ends the call.
+        """An item came; one of a wrong type, or too much of them, ends the call.
 
         Raises:
             RpcError: it was not due: the peer is not to be trusted with more.
         """
-        try:
-            self._feed.arrived(number, value)
-        except RpcError as error:
-            if error.code != RpcCode.INVALID_PARAMS:
-                raise
-            self._feed.fail(error)
+        if not self._feed.arrived(number, value):
             self._over()
 
     def arrived_bytes(self, offset: int, data: bytes) -> None:

@@ -27,6 +27,7 @@ from msgspec import Raw
 from tunnelkit.services import open_service_nursery
 
 from .asking import Asking
+from .backlog import Backlog
 from .channels import Channel
 from .codes import PeerGone, RpcError
 from .dispatch import Caller, Middleware, Registry
@@ -68,9 +69,12 @@ class Peer:
         self._channel = channel
         self._nursery = nursery
         self._sending = Sending(channel, self.end)
-        self._serving = Serving(registry, middleware, caller, nursery, channel, self._sending)
+        self._backlog = Backlog()
+        self._serving = Serving(
+            registry, middleware, caller, nursery, channel, self._sending, self._backlog
+        )
         self._greeting = Greeting(self._sending, is_known=channel.is_greeted)
-        self._asking = Asking(nursery, channel, self._sending, self._greeting)
+        self._asking = Asking(nursery, channel, self._sending, self._greeting, self._backlog)
         self._over = trio.Event()
 
     @property
@@ -164,7 +168,7 @@ class Peer:
             self._receive_piece(piece)
             return
         messages, is_batch = parse(data)
-        batch = Batch(len(messages), self._sending.put) if is_batch else None
+        batch = Batch(len(messages), self._sending.put, self._backlog) if is_batch else None
         for message in messages:
             if isinstance(message, Request):
                 if not (message.is_notification and message.method.startswith("rpc.")):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
 from msgspec import Raw
 
+from .backlog import Backlog
 from .channels import MAX_MESSAGE_BYTES
 from .codes import RpcCode, RpcError
 from .flow import Credit, Feed
@@ -23,17 +25,24 @@ __all__ = ["Batch", "Served", "Values"]
 class Batch:
     """The answers of a batch, which are sent together once all are there."""
 
-    def __init__(self, count: int, send: Callable[[bytes], None]) -> None:
+    def __init__(self, count: int, send: Callable[[bytes], None], backlog: Backlog) -> None:
         self._missing = count
         self._send = send
+        self._backlog = backlog
         self._bytes = 0
         self._answers: list[bytes] = []
 
     def add(self, answer: bytes, request_id: Id) -> None:
         """One answer is there; one that does not fit in beside the others becomes an error."""
-        if self._bytes + len(answer) + 2 > MAX_MESSAGE_BYTES:
-            text = f"the answers of a batch have at most {MAX_MESSAGE_BYTES} bytes: call alone"
+        try:
+            if self._bytes + len(answer) + 2 > MAX_MESSAGE_BYTES:
+                text = f"the answers of a batch have at most {MAX_MESSAGE_BYTES} bytes"
+                raise RpcError(RpcCode.TOO_LARGE, text)
+            self._backlog.add(len(answer))
+        except RpcError as error:
+            text = f"{error.text}: call alone"
             answer = encode_error(request_id, RpcCode.TOO_LARGE, text)
+            self._backlog.change(len(answer))
         self._bytes += len(answer) + 1
         self._answers.append(answer)
         self.skip()
@@ -42,6 +51,7 @@ class Batch:
         """One message is not answered."""
         self._missing -= 1
         if not self._missing and self._answers:
+            self._backlog.change(-sum(map(len, self._answers)))
             self._send(b"[" + b",".join(self._answers) + b"]")
 
 
@@ -57,12 +67,15 @@ class Served:
         "request",
         "result",
         "scope",
+        "size",
         "stream",
         "values",
     )
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
-        self.request = request
+        self.request = replace(request, params=Raw())  # it would keep its message in the memory
+        self.size = len(request.params)
+        """Bytes of its arguments."""
         self.result: Any = None
         """The type of the result, or of its items, once that is known."""
         self.batch = batch
@@ -84,20 +97,6 @@ class Served:
         """The caller gave up, or is gone."""
         self.is_cancelled = True
         self.scope.cancel()
-
-    def arrived(self, number: int, value: Raw) -> None:
-        """An item of the streamed argument came; one of a wrong type is an error of the method.
-
-        Raises:
-            RpcError: it was not due: the peer is not to be trusted with more.
-        """
-        assert self.values is not None  # the method takes one
-        try:
-            self.values.arrived(number, value)
-        except RpcError as error:
-            if error.code != RpcCode.INVALID_PARAMS:
-                raise
-            self.values.fail(error)
 
     def go_over(self, stream: Stream) -> None:
         """The payload has a stream of its own."""

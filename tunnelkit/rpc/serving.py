@@ -16,6 +16,7 @@ import msgspec
 import trio
 from msgspec import UNSET, Raw
 
+from .backlog import Backlog
 from .carrying import answer_to, chained
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
@@ -44,6 +45,7 @@ class Serving:
         nursery: where calls run.
         channel: what payloads of calls may use beside messages.
         sending: where answers go.
+        backlog: counts what the other end has sent and waits here.
     """
 
     CONTROLS: Final = frozenset({"rpc.cancel", "rpc.credit", "rpc.value", "rpc.value_end"})
@@ -57,6 +59,7 @@ class Serving:
         nursery: trio.Nursery,
         channel: Channel,
         sending: Sending,
+        backlog: Backlog,
     ) -> None:
         self.caller = caller
         self._registry = registry
@@ -64,6 +67,7 @@ class Serving:
         self._nursery = nursery
         self._channel = channel
         self._sending = sending
+        self._backlog = backlog
         self._calls: Incoming[Served] = Incoming()
         self._notifications = 0
 
@@ -83,23 +87,49 @@ class Serving:
             batch.skip()
         served = Served(request, None if request.is_notification else batch)
         try:
-            bound = self._with_values(self._registry.bind(request, self.caller), served)
-            served.result = bound.spec.result
-            if request.is_notification:
-                self._begin_notification()
-            else:
-                self._calls.begin(request.id, served)
-            # Only now is the id that of this call.
-            self._use_stream(bound, served)
-            if served.values is not None and not served.values.awaits_stream:
-                self._allow_values(served, served.values.credit)
+            self._enter(served)
         except RpcError as error:
             if not request.is_notification:
                 extras = self._registry.extras_for(request)
                 message = encode_error(request.id, error.code, error.text, error.data, extras)
                 self.answer(message, batch, request.id)
             return
+        bound = self._with_values(self._registry.bind(request, self.caller), served)
+        served.result = bound.spec.result
+        self._use_stream(bound, served)
+        if served.values is not None and not served.values.awaits_stream:
+            self._allow_values(served, served.values.open())
         self._nursery.start_soon(self._serve, bound, served)
+
+    def _enter(self, served: Served) -> None:
+        """Give a call its place; only then is the id that of this call.
+
+        Raises:
+            RpcError: INVALID_REQUEST, its id is that of another one; BUSY, there is no room.
+        """
+        if served.request.is_notification:
+            if self._notifications >= MAX_NOTIFICATIONS:
+                raise RpcError(RpcCode.BUSY, "too many notifications are under way")
+            self._backlog.add(served.size)
+            self._notifications += 1
+            return
+        self._calls.begin(served.request.id, served)
+        try:
+            self._backlog.add(served.size)
+        except RpcError:
+            self._calls.end(served.request.id, served)
+            raise
+
+    def _leave(self, served: Served) -> None:
+        """The call is over, and nothing of it runs any more."""
+        self._backlog.change(-served.size)
+        if served.values is not None:
+            served.values.close()
+        if served.request.is_notification:
+            self._notifications -= 1
+            return
+        self._calls.end(served.request.id, served)
+        self._sending.wake()
 
     def _with_values(self, bound: Bound, served: Served) -> Bound:
         """Return the call with its streamed argument: what comes later, or came as a whole."""
@@ -110,7 +140,8 @@ class Serving:
         if not is_later or served.request.is_notification:
             return with_whole(bound)
         what = f"{name} of {bound.spec.wire_name}"
-        served.values = feed_of(what, bound.spec.item, partial(self._allow_values, served))
+        allow = partial(self._allow_values, served)
+        served.values = feed_of(what, bound.spec.item, allow, self._backlog)
         return replace(bound, arguments={**bound.arguments, name: Values(served.values)})
 
     def _use_stream(self, bound: Bound, served: Served) -> None:
@@ -165,7 +196,7 @@ class Serving:
         elif served.values is None:
             pass
         elif method == "rpc.value":
-            served.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
+            served.values.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
         else:
             served.values.finish_after(msgspec.json.decode(values["count"], type=int))
 
@@ -179,11 +210,6 @@ class Serving:
         if served is not None and isinstance(served.values, ByteFeed):
             served.values.arrived_bytes(offset, data)
 
-    def _begin_notification(self) -> None:
-        if self._notifications >= MAX_NOTIFICATIONS:
-            raise RpcError(RpcCode.BUSY, "too many notifications are under way")
-        self._notifications += 1
-
     def end(self) -> None:
         """Nobody is there any more: cancel everything."""
         for served in self._calls.end_all():
@@ -196,20 +222,23 @@ class Serving:
             message = await answer_to(request, bound, self._registry, carry_out, served.scope)
         finally:
             self._leave_stream(served)
-        if request.is_notification:
-            self._notifications -= 1
-            return
+        try:
+            if not request.is_notification:
+                await self._answer_when_due(message, served)
+        finally:
+            self._leave(served)
+
+    async def _answer_when_due(self, message: bytes, served: Served) -> None:
+        """Answer once there is room, unless nobody waits for it any more."""
         try:
             if not served.is_cancelled:
                 await self._sending.wait_room()
         except PeerGone:
             pass
         if not served.is_cancelled:
-            self.answer(message, served.batch, request.id)
+            self.answer(message, served.batch, served.request.id)
         elif served.batch is not None:
             served.batch.skip()
-        self._calls.end(request.id, served)
-        self._sending.wake()
 
     async def _carry_out(self, bound: Bound, served: Served) -> object:
         result = await self._handler(bound)

@@ -67,7 +67,7 @@ async def _whole(items: AsyncIterable[Any], kind: Any, what: str, advice: str) -
     async with ending(items) as iterator:
         async for value in iterator:
             found.append(Raw(msgspec.json.encode(value)))
-            size += len(bytes(found[-1])) + 1
+            size += len(found[-1]) + 1
             _check(len(found), MAX_COLLECTED, "items", what, advice)
             _check(size, MAX_MESSAGE_BYTES, "bytes", what, advice)
     return found

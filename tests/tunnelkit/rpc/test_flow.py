@@ -13,9 +13,10 @@ from trio.testing import MockClock, memory_stream_pair
 
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tunnelkit.errors import LocalProtocolError
+from tunnelkit.rpc.backlog import Backlog
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import RpcCode, RpcError
-from tunnelkit.rpc.flow import ITEMS_AHEAD, Feed
+from tunnelkit.rpc.flow import FIRST_ITEMS, ITEMS_AHEAD, Feed
 from tunnelkit.rpc.peer import open_peer
 from tunnelkit.rpc.service import NotServed, Service, methods_of
 
@@ -102,7 +103,7 @@ async def test_slow_method_slows_the_caller(autojump_clock: MockClock) -> None:
 async def test_error_of_the_items_ends_the_call(autojump_clock: MockClock) -> None:
     async with adding() as (adder, real):
         with pytest.raises(ValueError, match="no more"):
-            await adder.never(Numbers(3, ValueError("no more")))
+            await adder.never(Numbers(FIRST_ITEMS, ValueError("no more")))
         await trio.sleep(1)
         assert real.cancelled == 1
 
@@ -167,14 +168,16 @@ def test_streamed_parameter_comes_last() -> None:
 
 @pytest.mark.parametrize("number", [1, -1, ITEMS_AHEAD])
 def test_item_that_was_not_due_is_refused(number: int) -> None:
-    feed: Feed[int] = Feed("x", int, lambda _: None)
+    feed: Feed[int] = Feed("x", int, lambda _: None, Backlog())
+    feed.open()
     with pytest.raises(RpcError, match="not due"):
         feed.arrived(number, Raw(b"1"))
 
 
 def test_no_more_items_than_were_allowed() -> None:
-    feed: Feed[int] = Feed("x", int, lambda _: None)
-    for number in range(ITEMS_AHEAD):
+    feed: Feed[int] = Feed("x", int, lambda _: None, Backlog())
+    feed.open()
+    for number in range(FIRST_ITEMS):
         feed.arrived(number, Raw(b"1"))
     with pytest.raises(RpcError, match="not due"):
-        feed.arrived(ITEMS_AHEAD, Raw(b"1"))
+        feed.arrived(FIRST_ITEMS, Raw(b"1"))

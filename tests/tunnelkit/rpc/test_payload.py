@@ -19,6 +19,7 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.tunnelkit.pairs import World, open_pair
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tests.tunnelkit.rpc.test_websocket import URL
+from tunnelkit.rpc.backlog import Backlog
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.payload import BYTES_AHEAD, ByteFeed, decode_piece, encode_piece
@@ -357,13 +358,15 @@ def test_message_that_is_no_piece(data: bytes) -> None:
 
 @pytest.mark.parametrize(("offset", "size"), [(1, 1), (0, 0), (0, BYTES_AHEAD + 1)])
 def test_bytes_that_were_not_due_are_refused(offset: int, size: int) -> None:
-    feed = ByteFeed("x", lambda _: None)
+    feed = ByteFeed("x", lambda _: None, Backlog())
+    feed.open()
     with pytest.raises(RpcError, match="not due"):
         feed.arrived_bytes(offset, bytes(size))
 
 
 async def test_fewer_bytes_than_were_told_are_no_end() -> None:
-    feed = ByteFeed("x", lambda _: None)
+    feed = ByteFeed("x", lambda _: None, Backlog())
+    feed.open()
     feed.arrived_bytes(0, b"ab")
     feed.finish_after(3)
     assert await feed.take() == b"ab"
