@@ -29,7 +29,8 @@ from tunnelkit.errors import TunnelError
 from tunnelkit.services import open_service_nursery
 
 from .channels import Channel
-from .dispatch import Caller, Middleware
+from .codes import RpcError
+from .dispatch import Caller, Middleware, Registry
 from .epochs import Epoch
 from .flow import ending
 from .peer import Peer, open_peer
@@ -52,8 +53,10 @@ class KeptPeer:
         """The peer of the connection that is up and registered, if one is."""
         self.last_error = ""
         """Why there was no connection last."""
+        self.refusal: RpcError | None = None
+        """Why the last registration was refused (CONFLICT, FORBIDDEN, ...), if it was."""
         self.connects = 0
-        """How often a connection came up."""
+        """How often a connection came up, registration included."""
         self._changed = trio.Event()
 
     def proxy(self, interface: type[T]) -> T:
@@ -98,6 +101,15 @@ class KeptPeer:
             async for item in items:
                 yield item
 
+    async def register(self, register: Callable[[Peer], Awaitable[object]], peer: Peer) -> None:
+        """Run a registration, and take note of a refusal; `keep_peer` does."""
+        try:
+            await register(peer)
+        except RpcError as error:
+            self.refusal = error
+            raise
+        self.refusal = None
+
     def set_peer(self, peer: Peer | None) -> None:
         """There is a connection now, or none any more; `keep_peer` says so."""
         self.peer = peer
@@ -117,6 +129,12 @@ async def keep_peer(
 ) -> AsyncGenerator[KeptPeer]:
     """Keep a connection to a peer until the block is left.
 
+    Whatever goes wrong with a connection, or with its registration, is tried again after growing
+    delays: a conflict may go away with whoever is in the way, and a refusal with a new token.
+    Calls wait meanwhile, and `KeptPeer.last_error` and `KeptPeer.refusal` tell why.  For errors
+    after which there is no use in trying again, let *register* raise something else than a
+    TunnelError or an OSError.
+
     Args:
         connect: makes a connection; raises a TunnelError or OSError where that fails.
         serve: what the other side can call, over each connection.
@@ -124,23 +142,29 @@ async def keep_peer(
         caller: who the other side is.
         register: called over each new connection before anybody else can call; where it fails,
             the connection is closed and tried again later.
+
+    Raises:
+        RpcError: CONFLICT, two services have one name.
+        Exception: whatever *connect* or *register* raised that is not tried again; it ends the
+            block.
     """
     kept = KeptPeer()
     services = tuple(serve)
+    Registry(services)
 
     async def hold() -> None:
         async with open_peer(
             await connect(), serve=services, middleware=middleware, caller=caller
         ) as peer:
             if register is not None:
-                await register(peer)
+                await kept.register(register, peer)
             kept.set_peer(peer)
             await peer.wait_closed()
 
     async def keep() -> None:
         failures = 0
         while True:
-            started = trio.current_time()
+            started, connects = trio.current_time(), kept.connects
             try:
                 await hold()
                 kept.last_error = "the connection ended"
@@ -148,7 +172,8 @@ async def keep_peer(
                 kept.last_error = str(error)
             finally:
                 kept.set_peer(None)
-            was_good = trio.current_time() - started > GOOD_LINK_SECONDS
+            was_long = trio.current_time() - started > GOOD_LINK_SECONDS
+            was_good = was_long and kept.connects > connects
             failures = 1 if was_good else failures + 1
             delay = next_delay(failures, random.random())
             _log.info("no connection: %s; trying again in %.2g s", kept.last_error, delay)
