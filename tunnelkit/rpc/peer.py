@@ -85,7 +85,11 @@ class Peer:
     # --- for callers ------------------------------------------------------------------------
 
     def proxy(self, interface: type[T]) -> T:
-        """Return an object whose methods call those of the peer."""
+        """Return an object whose methods call those of the peer.
+
+        Concurrency: any task may use it; tasks that act on what they have seen of a state take one
+        each (`epochs`).
+        """
         return make_proxy(interface, self)
 
     def epoch_of(self, service: str) -> Epoch:
