@@ -234,6 +234,8 @@ class Asking:
 
     def answered_wrongly(self, fault: Fault) -> None:
         """What should be an answer is none: its call ends, and the peer is told nothing."""
+        if self._greeting.answered(fault):
+            return
         waiting = self._calls.end(fault.id)
         if waiting is None:
             self.stray_replies += 1

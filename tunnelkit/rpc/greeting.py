@@ -18,8 +18,9 @@ from typing import Final
 
 import msgspec
 import trio
+from msgspec import Raw
 
-from .messages import Id, Reply, encode_request, encode_result
+from .messages import Fault, Id, Reply, encode_request, encode_result
 from .sending import Sending
 
 __all__ = ["HELLO", "Greeting", "answer_hello"]
@@ -47,6 +48,13 @@ def answer_hello(request_id: Id) -> bytes:
     return encode_result(request_id, _Hello(tk=1))
 
 
+def _version_in(result: Raw) -> int:
+    try:
+        return msgspec.json.decode(bytes(result), type=_Hello).tk
+    except (msgspec.DecodeError, RecursionError):
+        return 0
+
+
 class Greeting:
     """What this end knows of the other one.
 
@@ -64,8 +72,12 @@ class Greeting:
     async def ask(self) -> bool:
         """Return whether the other end knows it; ask for it where nothing tells.
 
+        Raises:
+            PeerGone: the connection is gone.
         Cancellation: atomic.
         """
+        if self._sending.gone is not None:
+            raise self._sending.gone
         if self.knows is None:
             if self._asked_at is None:
                 self._asked_at = trio.current_time()
@@ -80,16 +92,21 @@ class Greeting:
         """The other end has used it, whatever it has answered before."""
         self._settle(True)
 
-    def answered(self, reply: Reply) -> bool:
-        """Take the answer to the question; return False if *reply* answers something else."""
-        if self._asked_at is None or reply.id != _HELLO_ID:
+    def answered(self, reply: Reply | Fault) -> bool:
+        """Take the answer to the question; return False if *reply* answers something else.
+
+        An error without an id is taken for it: some refuse a name or an id that they do not know.
+        """
+        if self._asked_at is None:
             return False
-        try:
-            found = msgspec.json.decode(bytes(reply.result or b""), type=_Hello)
-        except (msgspec.DecodeError, RecursionError):
-            found = _Hello(tk=0)
-        self._settle(found.tk >= 1 or self.knows is True)
-        return True
+        if isinstance(reply, Reply) and reply.result is not None:
+            if reply.id == _HELLO_ID:
+                self._settle(self.knows is True or _version_in(reply.result) >= 1)
+            return reply.id == _HELLO_ID
+        if self.knows is None and reply.id in (_HELLO_ID, None):
+            self._settle(False)
+            return True
+        return False
 
     def _settle(self, knows: bool) -> None:
         self.knows = knows

@@ -18,7 +18,8 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -152,33 +153,42 @@ async def keep_peer(
     services = tuple(serve)
     Registry(services)
 
-    async def hold() -> None:
-        async with open_peer(
-            await connect(), serve=services, middleware=middleware, caller=caller
-        ) as peer:
-            if register is not None:
-                await kept.register(register, peer)
-            kept.set_peer(peer)
-            await peer.wait_closed()
-
-    async def keep() -> None:
-        failures = 0
-        while True:
-            started, connects = trio.current_time(), kept.connects
-            try:
-                await hold()
-                kept.last_error = "the connection ended"
-            except (TunnelError, OSError) as error:
-                kept.last_error = str(error)
-            finally:
-                kept.set_peer(None)
-            was_long = trio.current_time() - started > GOOD_LINK_SECONDS
-            was_good = was_long and kept.connects > connects
-            failures = 1 if was_good else failures + 1
-            delay = next_delay(failures, random.random())
-            _log.info("no connection: %s; trying again in %.2g s", kept.last_error, delay)
-            await sleep_unless_clock_jumps(delay)
-
+    opening = partial(open_peer, serve=services, middleware=middleware, caller=caller)
+    hold = partial(_hold, kept, connect, opening, register)
     async with open_service_nursery() as nursery:
-        nursery.start_soon(keep)
+        nursery.start_soon(_keep, kept, hold)
         yield kept
+
+
+async def _hold(
+    kept: KeptPeer,
+    connect: Callable[[], Awaitable[Channel]],
+    opening: Callable[[Channel], AbstractAsyncContextManager[Peer]],
+    register: Callable[[Peer], Awaitable[object]] | None,
+) -> None:
+    """Connect and register once, and return when the connection has ended."""
+    async with opening(await connect()) as peer:
+        if register is not None:
+            await kept.register(register, peer)
+        kept.set_peer(peer)
+        await peer.wait_closed()
+
+
+async def _keep(kept: KeptPeer, hold: Callable[[], Awaitable[None]]) -> None:
+    """Connect again and again, after delays that grow until a connection was good."""
+    failures = 0
+    while True:
+        started, connects = trio.current_time(), kept.connects
+        try:
+            await hold()
+            kept.last_error = "the connection ended"
+        except (TunnelError, OSError) as error:
+            kept.last_error = str(error)
+        finally:
+            kept.set_peer(None)
+        was_long = trio.current_time() - started > GOOD_LINK_SECONDS
+        was_good = was_long and kept.connects > connects
+        failures = 1 if was_good else failures + 1
+        delay = next_delay(failures, random.random())
+        _log.info("no connection: %s; trying again in %.2g s", kept.last_error, delay)
+        await sleep_unless_clock_jumps(delay)

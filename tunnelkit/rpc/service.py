@@ -162,15 +162,10 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
     elif not inspect.iscoroutinefunction(function):
         _refuse(place, "it is neither `async def` nor does it return an AsyncIterator")
     types = {parameter.name: hints[parameter.name] for parameter in parameters}
-    streams = [name for name, kind in types.items() if typing.get_origin(kind) in _ITERABLES]
-    if len(streams) > 1:
-        _refuse(place, f"only one parameter can be streamed, and {' and '.join(streams)} are")
-    if streams and streams[0] != parameters[-1].name:
-        _refuse(place, f"the parameter that is streamed, {streams[0]}, does not come last")
-    item = None
-    for name_of_stream in streams:
-        (item,) = typing.get_args(types[name_of_stream])
-        types[name_of_stream] = whole_of(item) | msgspec.UnsetType
+    streamed, item = _streamed(place, types), None
+    if streamed:
+        (item,) = typing.get_args(types[streamed])
+        types[streamed] = whole_of(item) | msgspec.UnsetType
     settings: _Settings = getattr(function, _SETTINGS, _Settings())
     return MethodSpec(
         service=service,
@@ -185,9 +180,19 @@ def _spec_of(service: str, name: str, function: Callable[..., Any]) -> MethodSpe
         by_name=_record(place, parameters, types, is_array=False),
         by_place=_record(place, parameters, types, is_array=True),
         has_keyword_only=_has_keyword_only(parameters),
-        streamed=streams[0] if streams else "",
+        streamed=streamed,
         item=item,
     )
+
+
+def _streamed(place: str, types: Mapping[str, Any]) -> str:
+    """Return the parameter that is streamed, or ""."""
+    streams = [name for name, kind in types.items() if typing.get_origin(kind) in _ITERABLES]
+    if len(streams) > 1:
+        _refuse(place, f"only one parameter can be streamed, and {' and '.join(streams)} are")
+    if streams and streams[0] != list(types)[-1]:
+        _refuse(place, f"the parameter that is streamed, {streams[0]}, does not come last")
+    return streams[0] if streams else ""
 
 
 def _refuse(place: str, why: str) -> NoReturn:

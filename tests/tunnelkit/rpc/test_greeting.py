@@ -17,7 +17,7 @@ from tests.tunnelkit.rpc.test_flow import Adder, Numbers, RealAdder
 from tests.tunnelkit.rpc.test_payload import Files, pieces
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock, call_of, plain
 from tests.tunnelkit.rpc.test_websocket import URL
-from tunnelkit.rpc import LineChannel, Peer, RpcCode, RpcError, open_peer, traced
+from tunnelkit.rpc import LineChannel, Peer, PeerGone, RpcCode, RpcError, open_peer, traced
 from tunnelkit.rpc.channels import MAX_MESSAGE_BYTES
 from tunnelkit.rpc.greeting import HELLO_SECONDS
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
@@ -215,6 +215,36 @@ async def test_answer_that_says_something_else_is_a_no(result: str) -> None:
         await stranger.send([f'{{"jsonrpc":"2.0","id":"hello","result":{result}}}'.encode()])
         assert "tk" not in json.loads(await stranger.receive() or b"")
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"jsonrpc":"2.0","id":"hello","error":5}',
+        '{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request"}}',
+    ],
+)
+async def test_answer_that_is_none_is_a_no(answer: str, autojump_clock: MockClock) -> None:
+    left, right = memory_stream_pair()
+    stranger = LineChannel(right)
+    async with open_peer(LineChannel(left)) as peer, trio.open_nursery() as nursery:
+        nursery.start_soon(peer.proxy(Clock).now)
+        await stranger.receive()
+        await stranger.send([answer.encode()])
+        with trio.fail_after(HELLO_SECONDS - 1):
+            assert "tk" not in json.loads(await stranger.receive() or b"")
+        nursery.cancel_scope.cancel()
+
+
+async def test_argument_is_not_taken_for_a_peer_that_is_gone() -> None:
+    left, right = memory_stream_pair()
+    numbers = Numbers(5)
+    async with open_peer(LineChannel(left)) as peer:
+        await right.aclose()
+        await peer.wait_closed()
+        with pytest.raises(PeerGone):
+            await peer.proxy(Adder).add("x", numbers)
+    assert numbers.asked == 0
 
 
 async def test_stranger_may_say_hello() -> None:
