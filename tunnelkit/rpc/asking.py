@@ -124,7 +124,7 @@ class Asking:
     async def _begin(
         self, spec: MethodSpec, params: msgspec.Struct, waiting: Waiting | Items[Any]
     ) -> int:
-        knows = await self._greeting.ask()
+        knows = self._greeting.knows or await self._greeting.ask()
         await self._sending.wait_room()
         number = self._calls.begin(waiting)
         extras = self._extras(number, params, waiting) if knows else None

@@ -57,6 +57,10 @@ MAX_METHOD_CHARS: Final = 200
 MAX_ID_CHARS: Final = 200
 """Longest id, characters.  Stops: ids that fill the table of calls."""
 
+MAX_BESIDE_BYTES: Final = 4096
+"""Most bytes beside the parameters that are kept with them.  Stops: large members that nobody knows,
+which would be kept with the call and not be counted."""
+
 Id: TypeAlias = str | int | float | None
 """A string, a number or null; null is allowed, and tells nobody apart."""
 
@@ -149,7 +153,7 @@ def parse(data: bytes) -> tuple[list[Message], bool]:
     Never raises: hostile bytes become one `Fault`.
     """
     try:
-        return [_message(_decode(data))], False  # nearly all are well-formed and alone
+        return [_message(_decode(data), len(data))], False  # nearly all are well-formed and alone
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
     if data.lstrip()[:1] != b"[":
@@ -178,12 +182,12 @@ def read_extras(text: str) -> Extras | None:
 
 def _part(data: bytes) -> Message:
     try:
-        return _message(_decode(data))
+        return _message(_decode(data), len(data))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _fault_of(data)
 
 
-def _message(found: _Any) -> Message:
+def _message(found: _Any, size: int) -> Message:
     if (wrong := _wrong_head(found)) is not None:
         return wrong
     extras = None if found.tk is UNSET else found.tk
@@ -196,6 +200,8 @@ def _message(found: _Any) -> Message:
     params = _NO_PARAMS if found.params is UNSET else found.params
     if bytes(params)[:1] not in (b"{", b"["):
         return _invalid(found, 'member "params" is neither an object nor an array')
+    if size > len(params) + MAX_BESIDE_BYTES:
+        params = params.copy()  # it would keep the whole message in the memory
     if found.id is UNSET:
         return Request(found.method, params, is_notification=True, extras=extras)
     return Request(found.method, params, found.id, extras=extras)

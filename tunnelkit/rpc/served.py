@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
-from msgspec import Raw
 
 from .backlog import Backlog
 from .channels import MAX_MESSAGE_BYTES
@@ -73,7 +71,7 @@ class Served:
     )
 
     def __init__(self, request: Request, batch: Batch | None) -> None:
-        self.request = replace(request, params=Raw())  # it would keep its message in the memory
+        self.request = request
         self.size = len(request.params)
         """Bytes of its arguments."""
         self.result: Any = None
