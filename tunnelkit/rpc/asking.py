@@ -91,7 +91,7 @@ class Asking:
         number = await self._begin(spec, params, waiting)
         try:
             async with open_service_nursery() as nursery:
-                nursery.start_soon(self._send_values, number, waiting, values)
+                nursery.start_soon(self._send_or_fail, number, waiting, values)
                 return await waiting.wait()
         finally:
             self._give_up(number, waiting)
@@ -189,19 +189,35 @@ class Asking:
                 items.failed(error)
                 self._give_up(number, items)
 
+    async def _send_or_fail(
+        self, number: int, waiting: Waiting, values: AsyncIterable[Any]
+    ) -> None:
+        """Send an argument; what goes wrong with it ends the call, which raises one error alone."""
+        try:
+            await self._send_values(number, waiting, values)
+        except Exception as error:
+            if not waiting.failed(error):
+                raise  # the call was over: that is one more
+
     async def _send_values(
         self, number: int, waiting: Waiting | Items[Any], values: AsyncIterable[Any]
     ) -> None:
         credit, room = waiting.sends, self._sending.wait_room
         assert credit is not None  # the method takes a streamed argument
-        if is_payload(waiting.spec.item):
-            put = partial(self._put_bytes, number, credit)
-            try:
+        try:
+            if is_payload(waiting.spec.item):
+                put = partial(self._put_bytes, number, credit)
                 count = await send_bytes(values, credit, room, put)
-            except trio.BrokenResourceError:
-                return  # the method has had enough: its answer says more
-        else:
-            count = await send_items(values, credit, room, partial(self._put_value, number))
+            else:
+                count = await send_items(values, credit, room, partial(self._put_value, number))
+        except trio.BrokenResourceError:
+            if waiting.stream is None:
+                raise
+            return  # the method has had enough: its answer says more
+        except PeerGone:
+            if self._sending.gone is None:
+                raise  # of another connection, from which the values come
+            return  # all calls end with that
         self._sending.put(encode_request("rpc.value_end", {"id": number, "count": count}, UNSET))
 
     def _put_value(self, number: int, count: int, value: Any) -> None:

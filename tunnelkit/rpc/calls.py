@@ -85,9 +85,9 @@ class Waiting:
         """The answer came."""
         self._finish(result_of(self.spec, reply, self.spec.result))
 
-    def failed(self, error: Exception) -> None:
-        """No answer will come."""
-        self._finish(Error(error))
+    def failed(self, error: Exception) -> bool:
+        """No answer will come; return False where one has come."""
+        return self._finish(Error(error))
 
     def await_stream(self) -> None:
         """The payload may get a stream of its own; who sends waits for that anyway."""
@@ -102,11 +102,14 @@ class Waiting:
         """That of the payload, once it is there."""
         return self.sends.stream if self.sends is not None else None
 
-    def _finish(self, outcome: Outcome[Any]) -> None:
+    def _finish(self, outcome: Outcome[Any]) -> bool:
+        if self._outcome is not None:
+            return False
         self._outcome = outcome
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+        return True
 
 
 class Items(AsyncIterator[T], Generic[T]):

@@ -20,6 +20,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from .codes import PeerGone
 from .messages import Fault, Id, Reply, encode_request, encode_result
 from .sending import Sending
 
@@ -77,7 +78,7 @@ class Greeting:
         Cancellation: atomic.
         """
         if self._sending.gone is not None:
-            raise self._sending.gone
+            raise PeerGone(str(self._sending.gone))
         if self.knows is None:
             if self._asked_at is None:
                 self._asked_at = trio.current_time()

@@ -58,8 +58,8 @@ MAX_ID_CHARS: Final = 200
 """Longest id, characters.  Stops: ids that fill the table of calls."""
 
 MAX_BESIDE_BYTES: Final = 4096
-"""Most bytes beside the parameters that are kept with them.  Stops: large members that nobody knows,
-which would be kept with the call and not be counted."""
+"""Most bytes beside the parameters that are kept with them.  Stops: large members that nobody
+knows, which would be kept with the call and not be counted."""
 
 Id: TypeAlias = str | int | float | None
 """A string, a number or null; null is allowed, and tells nobody apart."""
