@@ -27,7 +27,7 @@ from .flow import Credit, send_items
 from .greeting import Greeting
 from .inflight import Outgoing
 from .messages import Extras, Fault, Id, Reply, encode_request
-from .payload import encode_piece, is_payload, send_bytes
+from .payload import PayloadBroken, encode_piece, is_payload, send_bytes
 from .sending import Sending
 from .spec import MethodSpec
 from .wholes import gathered
@@ -210,9 +210,7 @@ class Asking:
                 count = await send_bytes(values, credit, room, put)
             else:
                 count = await send_items(values, credit, room, partial(self._put_value, number))
-        except trio.BrokenResourceError:
-            if waiting.stream is None:
-                raise
+        except PayloadBroken:
             return  # the method has had enough: its answer says more
         except PeerGone:
             if self._sending.gone is None:

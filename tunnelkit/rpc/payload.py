@@ -24,6 +24,8 @@ import trio
 from msgspec import Raw
 from outcome import Outcome, Value
 
+from tunnelkit.errors import TunnelError
+
 from .backlog import Backlog
 from .codes import RpcCode, RpcError
 from .flow import Credit, Feed, ending
@@ -35,6 +37,7 @@ __all__ = [
     "BYTES_AHEAD",
     "Binary",
     "ByteFeed",
+    "PayloadBroken",
     "Piece",
     "decode_piece",
     "encode_piece",
@@ -98,6 +101,10 @@ def decode_piece(message: bytes) -> Piece | None:
     return Piece(kind == _ARGUMENT, call_id, offset, message[_HEADER.size :])
 
 
+class PayloadBroken(trio.BrokenResourceError, TunnelError):
+    """The stream of a payload is broken; the end of its call says why."""
+
+
 async def send_bytes(
     pieces: AsyncIterable[Buffer],
     credit: Credit,
@@ -111,7 +118,7 @@ async def send_bytes(
         put: sends some bytes, with the number of those before them.
 
     Raises:
-        trio.BrokenResourceError: the stream of the payload is broken; the call's end says why.
+        PayloadBroken: the stream of the payload is broken; the call's end says why.
     """
     sent = 0
     async with ending(pieces) as iterator:
@@ -120,7 +127,7 @@ async def send_bytes(
             while rest:
                 await credit.wait(sent)
                 if credit.stream is not None:
-                    await credit.stream.send_all(rest)
+                    await _send_over(credit.stream, rest)
                     size = len(rest)
                 else:
                     await wait_room()
@@ -130,8 +137,19 @@ async def send_bytes(
                 rest = rest[size:]
     await credit.wait(0)  # before that, nobody knows which way it goes
     if credit.stream is not None:
-        await credit.stream.send_eof()
+        await _send_over(credit.stream, None)
     return sent
+
+
+async def _send_over(stream: Stream, data: memoryview | None) -> None:
+    """Send bytes over the stream of a payload; None: its end."""
+    try:
+        if data is None:
+            await stream.send_eof()
+        else:
+            await stream.send_all(data)
+    except trio.BrokenResourceError as error:
+        raise PayloadBroken(str(error)) from error
 
 
 class ByteFeed(Feed[bytes]):

@@ -243,6 +243,27 @@ async def test_argument_that_fails_ends_a_streamed_result(way: Way, side: int) -
 
 @WAYS
 @SIDES
+@pytest.mark.parametrize("method", ["write", "turn"])
+async def test_argument_whose_source_breaks_says_so(
+    way: Way, side: int, method: str, autojump_clock: MockClock
+) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"x"
+        await trio.sleep(1)
+        raise trio.BrokenResourceError("the source broke")
+
+    async with way() as pair:
+        files = files_of(pair, side)
+        with pytest.raises(trio.BrokenResourceError, match="the source broke"):
+            if method == "write":
+                await files.write("x", breaking())
+            async for _ in files.turn(breaking()):
+                pass
+        assert await files.add(1, 2) == 3
+
+
+@WAYS
+@SIDES
 async def test_error_comes_after_a_part_and_never_as_its_end(way: Way, side: int) -> None:
     async with way() as pair:
         with pytest.raises(RpcError, match="the rest is gone"):
