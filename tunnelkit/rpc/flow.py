@@ -229,8 +229,8 @@ class Feed(Generic[T]):
         self._items.clear()
 
     def close(self) -> None:
-        """Nobody takes any more."""
-        self.fail(trio.ClosedResourceError("the call was closed"))
+        """Nobody takes any more; a stream of its own is ended by whoever owns it."""
+        self.finish(Error(trio.ClosedResourceError("the call was closed")))
         self.clear()
 
     async def take(self) -> T:

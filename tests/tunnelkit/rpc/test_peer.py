@@ -518,12 +518,15 @@ async def test_middleware_sees_each_call_and_may_refuse() -> None:
     assert seen == ["alice clock.now", "alice clock.wait"]
 
 
+@pytest.mark.parametrize(
+    "line", [b"{\n", b'{"jsonrpc":"2.0","id":1,"method":"rpc.hello"}\n'], ids=["wrong", "hello"]
+)
 async def test_peer_that_sends_and_does_not_read_loses_the_connection(
-    autojump_clock: MockClock,
+    line: bytes, autojump_clock: MockClock
 ) -> None:
     left, right = lockstep_stream_pair()  # nothing fits in between
     async with open_peer(LineChannel(right), serve=[RealClock()]) as peer:
         with pytest.raises(trio.BrokenResourceError):
             while True:
-                await left.send_all(b"{\n" * 10_000)
+                await left.send_all(line * 10_000)
         await peer.wait_closed()
