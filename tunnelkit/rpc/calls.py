@@ -167,7 +167,7 @@ class Items(AsyncIterator[T], Generic[T]):
             try:
                 self._number = await self._begin(self)
             except BaseException:
-                self._feed.clear()
+                self._feed.shut()
                 raise
         else:
             await trio.lowlevel.checkpoint()

@@ -162,6 +162,11 @@ class Feed(Generic[T]):
         self.credit = FIRST_ITEMS if self._backlog.has_room else 1
         return self.credit
 
+    def shut(self) -> None:
+        """The call did not begin: the writer has heard of no leave."""
+        self.credit = 0
+        self.clear()
+
     def arrived(self, number: int, value: Raw) -> bool:
         """An item came; return False where it ends the feed: of a wrong type, or too much.
 

@@ -180,6 +180,15 @@ async def test_streams_that_stall_are_held_back_and_all_go_on(
     assert caller._backlog.used == 0
 
 
+async def test_call_that_cannot_begin_counts_for_nothing() -> None:
+    wrong: Any = object()
+    async with stores() as (caller, _, _):
+        for _ in range(3):
+            with pytest.raises(TypeError):
+                await anext(caller.proxy(Store).pour(wrong))
+        assert caller._backlog.used == 0
+
+
 async def test_answers_of_batches_are_bounded(autojump_clock: MockClock) -> None:
     left, right = memory_stream_pair()
     channel, store = LineChannel(left), RealStore()

@@ -108,10 +108,10 @@ Acts = st.lists(st.sampled_from(["look", "toggle", "change"]), min_size=1, max_s
 
 
 class SlowDoor(RealDoor):
-    """Notes what was toggled on which epoch."""
+    """Takes a while to look."""
 
     async def look(self) -> str:
-        await trio.sleep(random.random())
+        await trio.sleep(0.3)
         return await super().look()
 
 
