@@ -127,8 +127,8 @@ class Asking:
         knows = self._greeting.knows or await self._greeting.ask()
         await self._sending.wait_room()
         number = self._calls.begin(waiting)
-        extras = self._extras(number, params, waiting) if knows else None
         try:
+            extras = self._extras(number, params, waiting) if knows else None
             message = encode_request(spec.wire_name, params, number, extras)
             self._sending.put(fitting(message, f"the call of {spec.wire_name}"))
         except BaseException:
