@@ -19,7 +19,8 @@ from tunnelkit.contracts import CONTRACTS
 from tunnelkit.contracts.units import Port, Time
 from tunnelkit.rpc.codes import RpcCode
 from tunnelkit.rpc.payload import is_payload
-from tunnelkit.rpc.service import MethodSpec, Service, methods_of, service_name
+from tunnelkit.rpc.service import Service, methods_of, service_name
+from tunnelkit.rpc.spec import MethodSpec
 
 __all__ = ["PARTS", "notes_of", "records", "sections_of", "type_text"]
 

@@ -8,7 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tunnelkit.rpc import carrying, channels, inflight, messages, sending, serving
+from tunnelkit.rpc import (
+    asking,
+    backlog,
+    channels,
+    flow,
+    inflight,
+    messages,
+    payload,
+    sending,
+    serving,
+    wholes,
+)
 from tunnelkit.rpc.http_app import BODY_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/calls-on-the-wire.md").read_text()
@@ -27,10 +38,7 @@ def test_members_of_tk() -> None:
 
 
 def test_notifications_of_the_protocol() -> None:
-    source = (
-        "".join(Path(module.__file__ or "").read_text() for module in (serving, messages))
-        + (Path(serving.__file__ or "").parent / "peer.py").read_text()
-    )
+    source = "".join(Path(module.__file__ or "").read_text() for module in (serving, asking))
     assert set(names_in("notification")) == set(re.findall(r'"(rpc\.[a-z_]+)"', source))
 
 
@@ -41,10 +49,14 @@ def test_notifications_of_the_protocol() -> None:
         messages.MAX_BATCH,
         messages.MAX_ID_CHARS,
         inflight.MAX_INCOMING,
+        backlog.MAX_WAITING_BYTES,
+        payload.PIECE_BYTES,
+        flow.FIRST_ITEMS,
+        flow.ITEMS_AHEAD,
         serving.MAX_NOTIFICATIONS,
         sending.MOST_BYTES,
-        carrying.MAX_COLLECTED,
-        carrying.MAX_COLLECTED_BYTES,
+        wholes.MAX_COLLECTED,
+        wholes.MAX_COLLECTED_BYTES,
         int(BODY_SECONDS),
     ],
 )

@@ -23,7 +23,9 @@ opened once a service has said yes.
 
 A method says no with an error code (`RpcCode`).  FORBIDDEN and NOT_FOUND can come from any that
 names something; a docstring tells of a code where it means more.  Methods that change nothing are
-marked as such, and so are heartbeats: they can be called whatever has changed meanwhile.
+marked as such, and so are heartbeats: they can be called whatever has changed meanwhile.  Four
+methods are kept for their names, and say what has replaced them; where nobody serves them any more
+they answer with NOT_SERVED.
 """
 
 from __future__ import annotations

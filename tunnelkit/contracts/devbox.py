@@ -109,7 +109,7 @@ class DevboxSessionRpc(Service, name="devbox_session"):
         raise NotServed
 
     async def update_device_name(self, device_name: str) -> None:
-        """Call the device something else from now on."""
+        """Replaced by logging in under the new name; `DevboxSessionRpc.whoami` returns it."""
         raise NotServed
 
 

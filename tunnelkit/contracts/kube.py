@@ -46,7 +46,7 @@ class KubeClusterRpc(Service, name="kube_cluster"):
 
     @rpc_method(read_only=True)
     async def tunnel_heartbeat(self) -> None:
-        """Say that the tunnel for data is up; without it, no new stream is opened there."""
+        """Replaced by `KubeClusterRpc.heartbeat`; whether a tunnel is up, its own links tell."""
         raise NotServed
 
     async def report_tunnel_metrics(
@@ -56,7 +56,9 @@ class KubeClusterRpc(Service, name="kube_cluster"):
         connection_count: int,
         connection_errors: int,
     ) -> None:
-        """Tell what has passed through the tunnel since it is up.
+        """Replaced by the metrics that each program serves (`tunnelkit.monitoring.serve_monitor`).
+
+        It told what has passed through the tunnel since it is up.
 
         Args:
             bytes_transferred: in both directions.

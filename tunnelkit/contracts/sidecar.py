@@ -37,7 +37,9 @@ class SidecarProxyManagerRpc(Service, name="sidecar_proxy_manager"):
     async def report_routing_metrics(
         self, request_count: int, byte_count: int, active_connections: int
     ) -> None:
-        """Tell what has passed since the sidecar started.
+        """Replaced by the metrics that each program serves (`tunnelkit.monitoring.serve_monitor`).
+
+        It told what has passed since the sidecar started.
 
         Args:
             byte_count: in both directions.

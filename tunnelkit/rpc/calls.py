@@ -1,4 +1,4 @@
-"""Calls that wait: for an answer, for items, for leave to send more, for the rest of a batch."""
+"""Calls of this side that wait: for an answer, for items, for leave to send more."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
-from .channels import MAX_MESSAGE_BYTES
-from .codes import PeerGone, RpcCode, RpcError
+from .backlog import Backlog
+from .codes import RpcCode, RpcError
+from .epochs import Epoch
 from .flow import Credit, Feed
-from .messages import Id, Reply, Request, encode_error
+from .messages import Reply
 from .payload import ByteFeed, feed_of, is_payload
-from .service import MethodSpec, whole_of
+from .spec import MethodSpec, whole_of
 
 if TYPE_CHECKING:
     from tunnelkit.stream import Stream
 
-__all__ = ["Batch", "Items", "Results", "Served", "Values", "Waiting", "result_of"]
+__all__ = ["Items", "Results", "Waiting", "result_of"]
 
 T = TypeVar("T")
 
@@ -52,10 +53,14 @@ def _error_of(reply: Reply) -> RpcError:
 class Waiting:
     """A call of this side that waits for its answer."""
 
-    __slots__ = ("_outcome", "_task", "sends", "spec")
+    __slots__ = ("_outcome", "_task", "carried", "epoch", "sends", "spec")
 
-    def __init__(self, spec: MethodSpec) -> None:
+    def __init__(self, spec: MethodSpec, epoch: Epoch) -> None:
         self.spec = spec
+        self.epoch = epoch
+        """What the caller knows of the epoch."""
+        self.carried: int | None = None
+        """The epoch that the call has carried."""
         self.sends: Credit | None = Credit() if spec.streamed else None
         """What may be sent of a streamed argument."""
         self._task: trio.lowlevel.Task | None = None
@@ -80,9 +85,9 @@ class Waiting:
         """The answer came."""
         self._finish(result_of(self.spec, reply, self.spec.result))
 
-    def failed(self, error: PeerGone) -> None:
-        """No answer will come."""
-        self._finish(Error(error))
+    def failed(self, error: Exception) -> bool:
+        """No answer will come; return False where one has come."""
+        return self._finish(Error(error))
 
     def await_stream(self) -> None:
         """The payload may get a stream of its own; who sends waits for that anyway."""
@@ -97,11 +102,14 @@ class Waiting:
         """That of the payload, once it is there."""
         return self.sends.stream if self.sends is not None else None
 
-    def _finish(self, outcome: Outcome[Any]) -> None:
+    def _finish(self, outcome: Outcome[Any]) -> bool:
+        if self._outcome is not None:
+            return False
         self._outcome = outcome
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task)
+        return True
 
 
 class Items(AsyncIterator[T], Generic[T]):
@@ -110,11 +118,17 @@ class Items(AsyncIterator[T], Generic[T]):
     def __init__(
         self,
         spec: MethodSpec,
+        epoch: Epoch,
         begin: Callable[[Items[T]], Awaitable[int]],
         allow: Callable[[int, int], None],
         give_up: Callable[[int, Items[T]], None],
+        backlog: Backlog,
     ) -> None:
         self.spec = spec
+        self.epoch = epoch
+        """What the caller knows of the epoch."""
+        self.carried: int | None = None
+        """The epoch that the call has carried."""
         self.sends: Credit | None = Credit() if spec.streamed else None
         """What may be sent of a streamed argument."""
         self.sending = trio.CancelScope()
@@ -128,12 +142,11 @@ class Items(AsyncIterator[T], Generic[T]):
         self.stream: Stream | None = None
         """That of the payload, once it is there."""
         what = f"the result of {spec.wire_name}"
-        self._feed: Feed[T] = feed_of(what, spec.result, self._allow_more)
+        self._feed: Feed[T] = feed_of(what, spec.result, self._allow_more, backlog)
 
-    @property
-    def credit(self) -> int:
-        """How many items the peer may send in all."""
-        return self._feed.credit
+    def open(self) -> int:
+        """Return how many items, or bytes, the peer may send at first."""
+        return self._feed.open()
 
     def _allow_more(self, upto: int) -> None:
         assert self._number is not None  # items have arrived
@@ -151,7 +164,11 @@ class Items(AsyncIterator[T], Generic[T]):
         Cancellation: atomic; the call goes on.
         """
         if self._number is None and self._feed.end is None:
-            self._number = await self._begin(self)
+            try:
+                self._number = await self._begin(self)
+            except BaseException:
+                self._feed.shut()
+                raise
         else:
             await trio.lowlevel.checkpoint()
         try:
@@ -167,8 +184,7 @@ class Items(AsyncIterator[T], Generic[T]):
 
     def leave(self) -> None:
         """End the call: nobody takes what comes."""
-        self._feed.fail(trio.ClosedResourceError("the call was closed"))
-        self._feed.clear()
+        self._feed.close()
         self._over()
 
     def _over(self) -> None:
@@ -191,17 +207,12 @@ class Items(AsyncIterator[T], Generic[T]):
             self._feed.awaits_stream = True
 
     def arrived(self, number: int, value: Raw) -> None:
-        """An item came; one of a wrong type ends the call.
+        """An item came; one of a wrong type, or too much of them, ends the call.
 
         Raises:
             RpcError: it was not due: the peer is not to be trusted with more.
         """
-        try:
-            self._feed.arrived(number, value)
-        except RpcError as error:
-            if error.code != RpcCode.INVALID_PARAMS:
-                raise
-            self._feed.fail(error)
+        if not self._feed.arrived(number, value):
             self._over()
 
     def arrived_bytes(self, offset: int, data: bytes) -> None:
@@ -267,91 +278,3 @@ class Results(AsyncIterator[T], Generic[T]):
         if self._token is not None and not self._items.is_over:
             with suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._items.leave)
-
-
-class Batch:
-    """The answers of a batch, which are sent together once all are there."""
-
-    def __init__(self, count: int, send: Callable[[bytes], None]) -> None:
-        self._missing = count
-        self._send = send
-        self._bytes = 0
-        self._answers: list[bytes] = []
-
-    def add(self, answer: bytes, request_id: Id) -> None:
-        """One answer is there; one that does not fit in beside the others becomes an error."""
-        if self._bytes + len(answer) + 2 > MAX_MESSAGE_BYTES:
-            text = f"the answers of a batch have at most {MAX_MESSAGE_BYTES} bytes: call alone"
-            answer = encode_error(request_id, RpcCode.TOO_LARGE, text)
-        self._bytes += len(answer) + 1
-        self._answers.append(answer)
-        self.skip()
-
-    def skip(self) -> None:
-        """One message is not answered."""
-        self._missing -= 1
-        if not self._missing and self._answers:
-            self._send(b"[" + b",".join(self._answers) + b"]")
-
-
-class Served:
-    """A call of the peer that is carried out here."""
-
-    __slots__ = (
-        "batch",
-        "credit",
-        "has_stream",
-        "is_cancelled",
-        "is_done",
-        "request",
-        "result",
-        "scope",
-        "stream",
-        "values",
-    )
-
-    def __init__(self, request: Request, batch: Batch | None) -> None:
-        self.request = request
-        self.result: Any = None
-        """The type of the result, or of its items, once that is known."""
-        self.batch = batch
-        self.scope = trio.CancelScope()
-        self.is_cancelled = False
-        """Whether nobody waits for the answer any more."""
-        self.is_done = False
-        """Whether it was carried out, and not refused or left."""
-        self.has_stream = False
-        """Whether the payload goes over a stream of its own, which may be yet to come."""
-        self.credit = Credit()
-        """What may be sent of a streamed result."""
-        self.values: Feed[Any] | None = None
-        """What comes of a streamed argument, where there is one."""
-        self.stream: Stream | None = None
-        """That of the payload, once it is there."""
-
-    def cancel(self) -> None:
-        """The caller gave up, or is gone."""
-        self.is_cancelled = True
-        self.scope.cancel()
-
-    def go_over(self, stream: Stream) -> None:
-        """The payload has a stream of its own."""
-        self.stream = stream
-        if is_payload(self.result):
-            self.credit.go_over(stream)
-        if isinstance(self.values, ByteFeed):
-            self.values.go_over(stream)
-
-
-class Values(AsyncIterator[Any]):
-    """A streamed argument, for the method that takes it."""
-
-    def __init__(self, feed: Feed[Any]) -> None:
-        self._feed = feed
-
-    def __aiter__(self) -> Values:
-        return self
-
-    async def __anext__(self) -> Any:
-        await trio.lowlevel.checkpoint()
-        return await self._feed.take()

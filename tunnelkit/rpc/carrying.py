@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final, cast
@@ -18,30 +17,14 @@ from .channels import fitting
 from .codes import RpcCode, RpcError
 from .context import enter_call
 from .dispatch import Bound, Handler, Middleware, Registry
-from .flow import ending
 from .messages import Request, encode_error, encode_result
-from .payload import is_payload
-from .service import MethodSpec
 
-__all__ = [
-    "MAX_COLLECTED",
-    "MAX_COLLECTED_BYTES",
-    "answer_to",
-    "chained",
-    "collected",
-    "with_whole",
-]
+__all__ = ["answer_to", "chained"]
 
 _log = logging.getLogger("tunnelkit.rpc")
 
 MAX_TIMEOUT_SECONDS: Final = 10.0 * 365 * 86400
 """Longer deadlines of a caller are cut to this, seconds.  Stops: numbers that are no time."""
-
-MAX_COLLECTED: Final = 1000
-"""Most items of a streamed result for a caller that takes it as one list.  Stops: endless ones."""
-
-MAX_COLLECTED_BYTES: Final = 2 * 1024 * 1024
-"""Most bytes of a payload for a caller that takes it as one string.  Stops: endless ones."""
 
 
 def chained(middleware: Sequence[Middleware]) -> Handler:
@@ -105,44 +88,3 @@ async def _outcome(
         _log.exception("method %s failed", bound.spec.wire_name, exc_info=error)
         text = "internal error: the log of the program that serves it says more"
         return encode_error(request.id, RpcCode.INTERNAL_ERROR, text)
-
-
-def with_whole(bound: Bound) -> Bound:
-    """Return a call whose streamed argument, if it takes one, came as a whole.
-
-    One where it did not come at all has the error INVALID_PARAMS.
-    """
-    name = bound.spec.streamed
-    if not name or bound.error is not None:
-        return bound
-    whole = bound.arguments[name]
-    if whole is UNSET:
-        text = f"{bound.spec.wire_name}: Object missing required field `{name}`"
-        return replace(bound, error=RpcError(RpcCode.INVALID_PARAMS, text))
-    values = _listed([whole] if is_payload(bound.spec.item) else whole)
-    return replace(bound, arguments={**bound.arguments, name: values})
-
-
-async def _listed(values: Sequence[Any]) -> AsyncIterator[Any]:
-    for value in values:
-        yield value
-        await trio.lowlevel.checkpoint()
-
-
-async def collected(items: AsyncIterator[Any], spec: MethodSpec) -> list[Any] | bytes:
-    """Return all items of a result, for a caller that does not stream.
-
-    Raises:
-        RpcError: TOO_LARGE, there are more than fit into one message.
-    """
-    found: list[Any] = []
-    count, whole = 0, is_payload(spec.result)
-    most, unit = (MAX_COLLECTED_BYTES, "bytes") if whole else (MAX_COLLECTED, "items")
-    async with ending(items) as iterator:
-        async for value in iterator:
-            count += len(value) if whole else 1
-            if count > most:
-                text = f"the result has more than {most} {unit}: take it as a stream"
-                raise RpcError(RpcCode.TOO_LARGE, text)
-            found.append(value)
-    return b"".join(found) if whole else found

@@ -45,6 +45,9 @@ class Channel(Protocol):
     carries_binary: bool
     """Whether a message may be a `Binary`, and is told from text at the other end."""
 
+    is_greeted: bool
+    """Whether it has shown that the other end knows what goes beyond JSON-RPC (`greeting`)."""
+
     streams: PayloadStreams | None
     """Where payloads get streams of their own, if they do."""
 
@@ -84,6 +87,7 @@ class LineChannel:
         self, stream: trio.abc.Stream, *, max_message_bytes: int = MAX_MESSAGE_BYTES
     ) -> None:
         self.carries_binary = False
+        self.is_greeted = False
         self.streams: PayloadStreams | None = None
         self._stream = stream
         self._most = max_message_bytes

@@ -30,15 +30,8 @@ from .openrpc import (
     ServiceInfo,
     Tag,
 )
-from .service import (
-    MethodSpec,
-    NotServed,
-    Service,
-    methods_of,
-    rpc_method,
-    service_name,
-    whole_of,
-)
+from .service import NotServed, Service, methods_of, rpc_method, service_name
+from .spec import MethodSpec, whole_of
 
 __all__ = ["Protocol", "ProtocolService", "describe", "errors_of"]
 

@@ -21,7 +21,8 @@ from .codes import RpcCode, RpcError
 from .describe import ProtocolService
 from .flow import ending
 from .messages import Extras, Request
-from .service import UNKNOWN_METHOD, MethodSpec, Service, methods_of
+from .service import Service, methods_of
+from .spec import UNKNOWN_METHOD, MethodSpec
 
 __all__ = ["Bound", "Caller", "Middleware", "Registry", "Stateful"]
 

@@ -16,13 +16,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 import msgspec
 import trio
 from msgspec import Raw
 from outcome import Error, Outcome, Value
 
+from .backlog import Backlog
 from .codes import RpcCode, RpcError
 
 if TYPE_CHECKING:
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["ITEMS_AHEAD", "Credit", "Feed", "ending", "send_items"]
 
 ITEMS_AHEAD: Final = 32
-"""Items that may be under way.  Stops: a slow reader filling the memory."""
+"""Items of one stream that may be under way.  Stops: a slow reader filling the memory."""
+
+FIRST_ITEMS: Final = 2
+"""How many at first, while nobody knows how large they are."""
+
+ITEM_BYTES_AHEAD: Final = 1024 * 1024
+"""Bytes of items of one stream that may be under way, but for one item, by the largest so far.
+Stops: few items that fill the memory because they are large."""
 
 CLOSE_SECONDS: Final = 1.0
 """How long a producer of items may take to end after its last one, seconds."""
@@ -126,13 +134,13 @@ class Feed(Generic[T]):
         what: names the items in errors.
         kind: the type of an item.
         allow: tells the writer up to which number items are taken.
+        backlog: counts the bytes that wait.
     """
 
-    ahead: ClassVar[int] = ITEMS_AHEAD
-    """How much may be under way."""
-
-    def __init__(self, what: str, kind: Any, allow: Callable[[int], None]) -> None:
-        self.credit = self.ahead
+    def __init__(
+        self, what: str, kind: Any, allow: Callable[[int], None], backlog: Backlog
+    ) -> None:
+        self.credit = 0
         """How much the writer may send in all."""
         self.end: Outcome[Any] | None = None
         """How it ends once all items are taken; None: it goes on."""
@@ -143,22 +151,45 @@ class Feed(Generic[T]):
         self._what = what
         self._kind = kind
         self._allow = allow
-        self._items: deque[T] = deque()
+        self._backlog = backlog
+        self._items: deque[tuple[T, int]] = deque()
+        self._largest = 0
         self._taken = 0
         self._news = trio.Event()
 
-    def arrived(self, number: int, value: Raw) -> None:
-        """An item came.
+    def open(self) -> int:
+        """Return how much the writer may send at first."""
+        self.credit = FIRST_ITEMS if self._backlog.has_room else 1
+        return self.credit
+
+    def shut(self) -> None:
+        """The call did not begin: the writer has heard of no leave."""
+        self.credit = 0
+        self.clear()
+
+    def arrived(self, number: int, value: Raw) -> bool:
+        """An item came; return False where it ends the feed: of a wrong type, or too much.
 
         Raises:
-            RpcError: it is not the next one, or more than was allowed (INVALID_REQUEST: the peer
-                is not to be trusted with more), or not of the right type (INVALID_PARAMS).
+            RpcError: it is not the next one, or more than was allowed: the peer is not to be
+                trusted with more.
         """
         self._count(number, 1)
-        item: T = self._decoded(number, value)
-        if self.end is None:
-            self._items.append(item)
-            self._wake()
+        if self.end is not None:
+            return True  # nobody takes it
+        try:
+            item: T = self._decoded(number, value)
+            size = len(value)
+            self._backlog.add(size)
+        except RpcError as error:
+            if error.code == RpcCode.BUSY:
+                self.clear()
+            self.fail(error)
+            return False
+        self._largest = max(self._largest, size)
+        self._items.append((item, size))
+        self._wake()
+        return True
 
     def _count(self, number: int, size: int) -> None:
         if number != self.arrived_count or size < 1 or number + size > self.credit:
@@ -176,7 +207,7 @@ class Feed(Generic[T]):
     def arrived_whole(self, values: Sequence[T]) -> None:
         """All came at once, from a peer that does not stream; that was the end."""
         if self.end is None:
-            self._items.extend(values)
+            self._items.extend((value, 0) for value in values)
             self.finish(Value(None))
 
     def finish_after(self, count: int) -> None:
@@ -199,7 +230,13 @@ class Feed(Generic[T]):
 
     def clear(self) -> None:
         """Forget what has arrived."""
+        self._backlog.change(-sum(size for _, size in self._items))
         self._items.clear()
+
+    def close(self) -> None:
+        """Nobody takes any more; a stream of its own is ended by whoever owns it."""
+        self.finish(Error(trio.ClosedResourceError("the call was closed")))
+        self.clear()
 
     async def take(self) -> T:
         """Return the next item.
@@ -212,7 +249,8 @@ class Feed(Generic[T]):
             await self._news.wait()
         if not self._items:
             self._end_now()
-        item = self._items.popleft()
+        item, size = self._items.popleft()
+        self._backlog.change(-size)
         self._took(1)
         return item
 
@@ -224,9 +262,16 @@ class Feed(Generic[T]):
     def _took(self, size: int) -> None:
         """So much was taken: give leave to send more when half of it is used up."""
         self._taken += size
-        if self.end is None and self.credit - self._taken <= self.ahead // 2:
-            self.credit = self._taken + self.ahead
+        window = self._window()
+        if self.end is None and self.credit - self._taken <= window // 2:
+            self.credit = self._taken + window
             self._allow(self.credit)
+
+    def _window(self) -> int:
+        """Return how much may be under way now: one item always, so that none stands still."""
+        if not self._backlog.has_room:
+            return 1
+        return max(1, min(ITEMS_AHEAD, ITEM_BYTES_AHEAD // max(1, self._largest)))
 
     def _wake(self) -> None:
         self._news.set()

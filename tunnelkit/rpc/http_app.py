@@ -14,7 +14,7 @@ serves the same services as a peer does, to callers that come and go:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -22,13 +22,14 @@ from typing import Any, Final
 import trio
 from msgspec import UNSET, structs
 
-from .carrying import answer_to, chained, collected, with_whole
+from .carrying import answer_to, chained
 from .channels import MAX_MESSAGE_BYTES
-from .codes import RpcCode
+from .codes import RpcCode, RpcError
 from .dispatch import Bound, Caller, Middleware, Registry
-from .http_checks import Credentials, HttpAnswer, Rules, joined, refusal
-from .messages import Extras, Message, Reply, Request, encode_error, parse
+from .http_checks import EXTRAS_HEADER, Credentials, HttpAnswer, Rules, joined, refusal
+from .messages import Extras, Message, Reply, Request, encode_error, parse, read_extras
 from .service import Service
+from .wholes import collected, with_whole
 
 __all__ = ["Authenticate", "HttpApp"]
 
@@ -54,6 +55,12 @@ class _Visit:
     caller: Caller
     trace: str
     """The header `traceparent`."""
+    extras: Extras | None
+    """What the request brings along for calls that have no `tk` of their own."""
+
+    def extended(self, request: Request) -> Request:
+        """Return a message with what its request brings along."""
+        return request if request.extras is not None else replace(request, extras=self.extras)
 
     def traced(self, bound: Bound) -> Bound:
         """Return a call with the trace of the request, where it has none of its own."""
@@ -103,8 +110,7 @@ class HttpApp:
         if isinstance(checked, HttpAnswer):
             answer: HttpAnswer | None = checked
         else:
-            trace = headers.get("traceparent", "")
-            answer = await self._answer_caller(checked, trace, receive)
+            answer = await self._answer_caller(checked, headers, receive)
         if answer is None:
             return  # the caller hung up
         fields = [*answer.headers, *self._rules.shared_with(headers)]
@@ -113,7 +119,7 @@ class HttpApp:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer_caller(
-        self, shown: Credentials, trace: str, receive: Receive
+        self, shown: Credentials, headers: Mapping[str, str], receive: Receive
     ) -> HttpAnswer | None:
         caller = await self._authenticate(shown)
         if caller is None:
@@ -128,7 +134,12 @@ class HttpApp:
         if len(body) > MAX_MESSAGE_BYTES:
             text = f"a message has at most {MAX_MESSAGE_BYTES} bytes"
             return refusal(413, RpcCode.TOO_LARGE, text)
-        return await self._answer_body(body, _Visit(caller, trace), receive)
+        try:
+            extras = read_extras(headers.get(EXTRAS_HEADER, "null"))
+        except RpcError as error:
+            return refusal(400, RpcCode.INVALID_REQUEST, f"header {EXTRAS_HEADER}: {error.text}")
+        visit = _Visit(caller, headers.get("traceparent", ""), extras)
+        return await self._answer_body(body, visit, receive)
 
     async def _answer_body(self, body: bytes, visit: _Visit, receive: Receive) -> HttpAnswer | None:
         """Carry out what a body asks for, until the caller hangs up."""
@@ -160,7 +171,10 @@ class HttpApp:
         if isinstance(message, Reply):
             return b""  # nobody was asked
         if not isinstance(message, Request):
+            if message.is_reply:
+                return b""
             return encode_error(message.id, message.code, message.text)
+        message = visit.extended(message)
         bound = visit.traced(with_whole(self._registry.bind(message, visit.caller)))
         text = f"{bound.spec.wire_name} took longer than {CALL_SECONDS:g} s"
         answer = encode_error(message.id, RpcCode.DEADLINE_EXCEEDED, text)

@@ -19,7 +19,10 @@ from .channels import MAX_MESSAGE_BYTES
 from .codes import RpcCode
 from .messages import encode_error
 
-__all__ = ["Credentials", "HttpAnswer", "Rules", "joined", "refusal"]
+__all__ = ["EXTRAS_HEADER", "Credentials", "HttpAnswer", "Rules", "joined", "refusal"]
+
+EXTRAS_HEADER: Final = "tunnelkit-tk"
+"""Where a client puts the member ``tk``, as JSON: others leave the header alone."""
 
 _JSON: Final = (("content-type", "application/json"), ("cache-control", "no-store"))
 

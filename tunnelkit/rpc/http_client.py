@@ -3,7 +3,8 @@
     async with open_http_client("https://api.example.com/api/rpc", token=token) as client:
         clusters = await client.proxy(HrpcService).all_kube_clusters(org_id)
 
-The HTTP is that of httpx2 (the extra `control`), which keeps connections between calls.
+The HTTP is that of httpx2 (the extra `control`), which keeps connections between calls.  What goes
+beyond JSON-RPC stands in a header, which servers that do not know it leave alone.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import msgspec
 from .calls import result_of
 from .codes import PeerGone, RpcCode, RpcError
 from .context import extras_to_send
-from .flow import ending
-from .messages import Fault, Reply, encode_request, parse
+from .epochs import Epoch
+from .http_checks import EXTRAS_HEADER
+from .messages import Extras, Fault, Reply, encode_request, parse
 from .payload import is_payload
 from .proxy import make_proxy
-from .service import MethodSpec, Service, whole_of
+from .service import Service
+from .spec import MethodSpec, whole_of
+from .wholes import gathered
 
 if TYPE_CHECKING:
     import httpx2
@@ -42,13 +46,19 @@ class HttpClient:
         self._url = url
         self._http = http
         self._ids = count(1)
-        self._epochs: dict[str, int] = {}
+        self._epochs: dict[str, Epoch] = {}
+        """The newest of each service, with which proxies begin."""
 
     def proxy(self, interface: type[T]) -> T:
         """Return an object whose methods call those of the server."""
         return make_proxy(interface, self)
 
-    async def call(self, spec: MethodSpec, params: msgspec.Struct) -> Any:
+    def epoch_of(self, service: str) -> Epoch:
+        """Return what is known of the epoch of a service, for a new proxy to keep."""
+        known = self._epochs.get(service)
+        return Epoch(known.known if known is not None else None)
+
+    async def call(self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch) -> Any:
         """Call a method and return its result.
 
         Raises:
@@ -56,61 +66,61 @@ class HttpClient:
             PeerGone: the server cannot be reached, or went away before it answered.
         Cancellation: the handler is cancelled, and may have finished all the same.
         """
-        return await self._ask(spec, params, spec.result)
+        return await self._ask(spec, params, epoch, spec.result)
 
     async def call_with_values(
-        self, spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
+        self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch, values: AsyncIterable[Any]
     ) -> Any:
-        """Call a method that takes a streamed argument, all of which goes in one message."""
-        return await self._ask(spec, await _with_values(spec, params, values), spec.result)
+        """Call a method that takes a streamed argument, all of which goes in one message.
+
+        Raises:
+            RpcError: TOO_LARGE, it does not fit into one: nothing was sent.
+        """
+        return await self._ask(spec, await gathered(spec, params, values), epoch, spec.result)
 
     async def stream(
         self,
         spec: MethodSpec,
         params: msgspec.Struct,
+        epoch: Epoch,
         values: AsyncIterable[Any] | None = None,
     ) -> AsyncIterator[Any]:
         """Call a method whose result is streamed, and yield what came in one message."""
         if values is not None:
-            params = await _with_values(spec, params, values)
-        found = await self._ask(spec, params, whole_of(spec.result))
+            params = await gathered(spec, params, values)
+        found = await self._ask(spec, params, epoch, whole_of(spec.result))
         for item in [found] if is_payload(spec.result) else found:
             yield item
 
-    async def _ask(self, spec: MethodSpec, params: msgspec.Struct, wanted: Any) -> Any:
-        number = next(self._ids)
-        extras = extras_to_send(self._epochs.get(spec.service))
-        message = encode_request(spec.wire_name, params, number, extras)
-        status, body = await self._post(message)
+    async def _ask(
+        self, spec: MethodSpec, params: msgspec.Struct, epoch: Epoch, wanted: Any
+    ) -> Any:
+        number, carried = next(self._ids), epoch.known
+        extras = extras_to_send(carried)
+        message = encode_request(spec.wire_name, params, number)
+        status, body = await self._post(message, extras)
         found = parse(body)[0][0]
         if not isinstance(found, Reply) or found.id not in (number, None):
             why = found.text if isinstance(found, Fault) else "it answers something else"
             text = f"{spec.wire_name}: the server's answer (HTTP {status}) is none: {why}"
             raise RpcError(RpcCode.INTERNAL_ERROR, text)
         if found.extras is not None and isinstance(found.extras.epoch, int):
-            self._epochs[spec.service] = found.extras.epoch
+            newest = self._epochs.setdefault(spec.service, Epoch())
+            for one in (epoch, newest):
+                one.learn(found.extras.epoch, carried)
         return result_of(spec, found, wanted).unwrap()
 
-    async def _post(self, message: bytes) -> tuple[int, bytes]:
+    async def _post(self, message: bytes, extras: Extras) -> tuple[int, bytes]:
         from httpx2 import TransportError
 
+        told = msgspec.json.encode(extras).decode()
+        headers = {"content-type": "application/json", EXTRAS_HEADER: told}
         try:
-            response = await self._http.post(
-                self._url, content=message, headers={"content-type": "application/json"}
-            )
+            response = await self._http.post(self._url, content=message, headers=headers)
         except TransportError as error:
             why = str(error) or type(error).__name__
             raise PeerGone(f"{self._url}: no answer: {why}") from error
         return response.status_code, response.content
-
-
-async def _with_values(
-    spec: MethodSpec, params: msgspec.Struct, values: AsyncIterable[Any]
-) -> msgspec.Struct:
-    async with ending(values) as iterator:
-        found = [value async for value in iterator]
-    whole = b"".join(found) if is_payload(spec.item) else found
-    return msgspec.structs.replace(params, **{spec.streamed: whole})
 
 
 @asynccontextmanager

@@ -5,7 +5,8 @@
 
 The first one is outermost, so that what counts and notes calls also sees those that are refused by
 the ones after it.  Connections that share a limit are given the same function.  One of your own is
-as short: an async function of the call and of the rest.
+as short: an async function of the call and of the rest.  It finds the arguments decoded and of the
+right types, and can check them; a call whose arguments are wrong has the reason in `Bound.error`.
 """
 
 from __future__ import annotations

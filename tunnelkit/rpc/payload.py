@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import trio
 from msgspec import Raw
-from outcome import Value
+from outcome import Outcome, Value
 
+from tunnelkit.errors import TunnelError
+
+from .backlog import Backlog
 from .codes import RpcCode, RpcError
 from .flow import Credit, Feed, ending
 
@@ -34,6 +37,7 @@ __all__ = [
     "BYTES_AHEAD",
     "Binary",
     "ByteFeed",
+    "PayloadBroken",
     "Piece",
     "decode_piece",
     "encode_piece",
@@ -97,6 +101,10 @@ def decode_piece(message: bytes) -> Piece | None:
     return Piece(kind == _ARGUMENT, call_id, offset, message[_HEADER.size :])
 
 
+class PayloadBroken(trio.BrokenResourceError, TunnelError):
+    """The stream of a payload is broken; the end of its call says why."""
+
+
 async def send_bytes(
     pieces: AsyncIterable[Buffer],
     credit: Credit,
@@ -110,7 +118,7 @@ async def send_bytes(
         put: sends some bytes, with the number of those before them.
 
     Raises:
-        trio.BrokenResourceError: the stream of the payload is broken; the call's end says why.
+        PayloadBroken: the stream of the payload is broken; the call's end says why.
     """
     sent = 0
     async with ending(pieces) as iterator:
@@ -119,7 +127,7 @@ async def send_bytes(
             while rest:
                 await credit.wait(sent)
                 if credit.stream is not None:
-                    await credit.stream.send_all(rest)
+                    await _send_over(credit.stream, rest)
                     size = len(rest)
                 else:
                     await wait_room()
@@ -129,23 +137,57 @@ async def send_bytes(
                 rest = rest[size:]
     await credit.wait(0)  # before that, nobody knows which way it goes
     if credit.stream is not None:
-        await credit.stream.send_eof()
+        await _send_over(credit.stream, None)
     return sent
 
 
+async def _send_over(stream: Stream, data: memoryview | None) -> None:
+    """Send bytes over the stream of a payload; None: its end."""
+    try:
+        if data is None:
+            await stream.send_eof()
+        else:
+            await stream.send_all(data)
+    except trio.BrokenResourceError as error:
+        raise PayloadBroken(str(error)) from error
+
+
 class ByteFeed(Feed[bytes]):
-    """A payload that arrives; what is taken is all that is there, in pieces of any size."""
+    """A payload that arrives; what is taken is all that is there, in pieces of any size.
 
-    ahead: ClassVar[int] = BYTES_AHEAD
+    What the writer has leave to send counts as waiting, because it may be there at any time.
+    """
 
-    def __init__(self, what: str, allow: Callable[[int], None]) -> None:
-        super().__init__(what, bytes, allow)
+    def __init__(self, what: str, allow: Callable[[int], None], backlog: Backlog) -> None:
+        super().__init__(what, bytes, allow, backlog)
         self._buffer = bytearray()
         self._stream: Stream | None = None
         self._total: int | None = None
+        self._held = 0
 
-    def arrived(self, number: int, value: Raw) -> None:
-        self.arrived_bytes(number, self._decoded(number, value))
+    def open(self) -> int:
+        self.credit = self._window()
+        self._hold()
+        return self.credit
+
+    def _window(self) -> int:
+        return BYTES_AHEAD if self._backlog.has_room else PIECE_BYTES
+
+    def _hold(self) -> None:
+        """Count what waits, and what may come."""
+        is_coming = self.end is None and self._stream is None
+        held = len(self._buffer) + (self.credit - self.arrived_count if is_coming else 0)
+        self._backlog.change(held - self._held)
+        self._held = held
+
+    def arrived(self, number: int, value: Raw) -> bool:
+        try:
+            data: bytes = self._decoded(number, value)
+        except RpcError as error:
+            self.fail(error)
+            return False
+        self.arrived_bytes(number, data)
+        return True
 
     def arrived_bytes(self, offset: int, data: bytes) -> None:
         """Some bytes came; as `arrived`."""
@@ -163,7 +205,12 @@ class ByteFeed(Feed[bytes]):
     def go_over(self, stream: Stream) -> None:
         """The bytes come over a stream of their own."""
         self._stream = stream
+        self._hold()
         self._wake()
+
+    def finish(self, end: Outcome[Any]) -> None:
+        super().finish(end)
+        self._hold()
 
     def finish_after(self, count: int) -> None:
         if self._stream is None and not (self.awaits_stream and count):
@@ -179,6 +226,12 @@ class ByteFeed(Feed[bytes]):
 
     def clear(self) -> None:
         self._buffer.clear()
+        self._hold()
+
+    def _took(self, size: int) -> None:
+        self._hold()
+        super()._took(size)
+        self._hold()
 
     async def take(self) -> bytes:
         """Return the next bytes; otherwise as `Feed.take`."""
@@ -210,6 +263,8 @@ class ByteFeed(Feed[bytes]):
         self._end_now()
 
 
-def feed_of(what: str, kind: Any, allow: Callable[[int], None]) -> Feed[Any]:
+def feed_of(what: str, kind: Any, allow: Callable[[int], None], backlog: Backlog) -> Feed[Any]:
     """Return what takes items of the type *kind*; arguments as for `Feed`."""
-    return ByteFeed(what, allow) if is_payload(kind) else Feed(what, kind, allow)
+    if is_payload(kind):
+        return ByteFeed(what, allow, backlog)
+    return Feed(what, kind, allow, backlog)

@@ -7,16 +7,17 @@ answers, however many and large they are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 import trio
 from msgspec import UNSET, Raw
 
-from .calls import Batch, Served, Values
-from .carrying import answer_to, chained, collected, with_whole
+from .backlog import Backlog
+from .carrying import answer_to, chained
 from .channels import Channel, fitting
 from .codes import PeerGone, RpcCode, RpcError
 from .dispatch import Bound, Caller, Middleware, Registry
@@ -25,6 +26,8 @@ from .inflight import Incoming
 from .messages import Extras, Id, Request, encode_error, encode_request
 from .payload import ByteFeed, encode_piece, feed_of, is_binary_id, is_payload, send_bytes
 from .sending import Sending
+from .served import Batch, Served, Values
+from .wholes import collected, with_whole
 
 __all__ = ["Serving"]
 
@@ -42,7 +45,11 @@ class Serving:
         nursery: where calls run.
         channel: what payloads of calls may use beside messages.
         sending: where answers go.
+        backlog: counts what the other end has sent and waits here.
     """
+
+    CONTROLS: Final = frozenset({"rpc.cancel", "rpc.credit", "rpc.value", "rpc.value_end"})
+    """Notifications that tell of a call that is carried out here."""
 
     def __init__(
         self,
@@ -52,6 +59,7 @@ class Serving:
         nursery: trio.Nursery,
         channel: Channel,
         sending: Sending,
+        backlog: Backlog,
     ) -> None:
         self.caller = caller
         self._registry = registry
@@ -59,6 +67,7 @@ class Serving:
         self._nursery = nursery
         self._channel = channel
         self._sending = sending
+        self._backlog = backlog
         self._calls: Incoming[Served] = Incoming()
         self._notifications = 0
 
@@ -78,23 +87,49 @@ class Serving:
             batch.skip()
         served = Served(request, None if request.is_notification else batch)
         try:
-            bound = self._with_values(self._registry.bind(request, self.caller), served)
-            served.result = bound.spec.result
-            if request.is_notification:
-                self._begin_notification()
-            else:
-                self._calls.begin(request.id, served)
-            # Only now is the id that of this call.
-            self._use_stream(bound, served)
-            if served.values is not None and not served.values.awaits_stream:
-                self._allow_values(served, served.values.credit)
+            self._enter(served)
         except RpcError as error:
             if not request.is_notification:
                 extras = self._registry.extras_for(request)
                 message = encode_error(request.id, error.code, error.text, error.data, extras)
                 self.answer(message, batch, request.id)
             return
+        bound = self._with_values(self._registry.bind(request, self.caller), served)
+        served.result = bound.spec.result
+        self._use_stream(bound, served)
+        if served.values is not None and not served.values.awaits_stream:
+            self._allow_values(served, served.values.open())
         self._nursery.start_soon(self._serve, bound, served)
+
+    def _enter(self, served: Served) -> None:
+        """Give a call its place; only then is the id that of this call.
+
+        Raises:
+            RpcError: INVALID_REQUEST, its id is that of another one; BUSY, there is no room.
+        """
+        if served.request.is_notification:
+            if self._notifications >= MAX_NOTIFICATIONS:
+                raise RpcError(RpcCode.BUSY, "too many notifications are under way")
+            self._backlog.add(served.size)
+            self._notifications += 1
+            return
+        self._calls.begin(served.request.id, served)
+        try:
+            self._backlog.add(served.size)
+        except RpcError:
+            self._calls.end(served.request.id, served)
+            raise
+
+    def _leave(self, served: Served) -> None:
+        """The call is over, and nothing of it runs any more."""
+        self._backlog.change(-served.size)
+        if served.values is not None:
+            served.values.close()
+        if served.request.is_notification:
+            self._notifications -= 1
+            return
+        self._calls.end(served.request.id, served)
+        self._sending.wake()
 
     def _with_values(self, bound: Bound, served: Served) -> Bound:
         """Return the call with its streamed argument: what comes later, or came as a whole."""
@@ -105,7 +140,8 @@ class Serving:
         if not is_later or served.request.is_notification:
             return with_whole(bound)
         what = f"{name} of {bound.spec.wire_name}"
-        served.values = feed_of(what, bound.spec.item, partial(self._allow_values, served))
+        allow = partial(self._allow_values, served)
+        served.values = feed_of(what, bound.spec.item, allow, self._backlog)
         return replace(bound, arguments={**bound.arguments, name: Values(served.values)})
 
     def _use_stream(self, bound: Bound, served: Served) -> None:
@@ -143,22 +179,28 @@ class Serving:
             told["binary"] = True
         self._sending.put(encode_request("rpc.value_credit", told, UNSET))
 
-    def value(self, request_id: Id, number: int, value: Raw) -> None:
-        """An item of a streamed argument came.
+    def control(self, method: str, request_id: Id, values: Mapping[str, Raw]) -> None:
+        """A notification about a call came, one of `CONTROLS`.
 
         Raises:
-            RpcError: it was not due.
+            msgspec.DecodeError, KeyError: it does not say what it has to.
+            RpcError: an item was not due.
         """
         served = self._calls.get(request_id)
-        if served is not None and served.values is not None:
-            try:
-                served.values.arrived(number, value)
-            except RpcError as error:
-                if error.code != RpcCode.INVALID_PARAMS:
-                    raise
-                served.values.fail(error)
+        if served is None:
+            return
+        if method == "rpc.cancel":
+            served.cancel()
+        elif method == "rpc.credit":
+            served.credit.allow(msgspec.json.decode(values["upto"], type=int))
+        elif served.values is None:
+            pass
+        elif method == "rpc.value":
+            served.values.arrived(msgspec.json.decode(values["n"], type=int), values["value"])
+        else:
+            served.values.finish_after(msgspec.json.decode(values["count"], type=int))
 
-    def value_bytes(self, request_id: Id, offset: int, data: bytes) -> None:
+    def arrived_bytes(self, request_id: Id, offset: int, data: bytes) -> None:
         """Some bytes of a payload came.
 
         Raises:
@@ -167,29 +209,6 @@ class Serving:
         served = self._calls.get(request_id)
         if served is not None and isinstance(served.values, ByteFeed):
             served.values.arrived_bytes(offset, data)
-
-    def values_end(self, request_id: Id, count: int) -> None:
-        """The streamed argument of a call has ended, after so many items or bytes."""
-        served = self._calls.get(request_id)
-        if served is not None and served.values is not None:
-            served.values.finish_after(count)
-
-    def _begin_notification(self) -> None:
-        if self._notifications >= MAX_NOTIFICATIONS:
-            raise RpcError(RpcCode.BUSY, "too many notifications are under way")
-        self._notifications += 1
-
-    def cancel(self, request_id: Id) -> None:
-        """The caller gave up; a no-op where the call is over."""
-        served = self._calls.get(request_id)
-        if served is not None:
-            served.cancel()
-
-    def allow(self, request_id: Id, upto: int) -> None:
-        """The caller takes so many items of a result in all."""
-        served = self._calls.get(request_id)
-        if served is not None:
-            served.credit.allow(upto)
 
     def end(self) -> None:
         """Nobody is there any more: cancel everything."""
@@ -203,20 +222,23 @@ class Serving:
             message = await answer_to(request, bound, self._registry, carry_out, served.scope)
         finally:
             self._leave_stream(served)
-        if request.is_notification:
-            self._notifications -= 1
-            return
+        try:
+            if not request.is_notification:
+                await self._answer_when_due(message, served)
+        finally:
+            self._leave(served)
+
+    async def _answer_when_due(self, message: bytes, served: Served) -> None:
+        """Answer once there is room, unless nobody waits for it any more."""
         try:
             if not served.is_cancelled:
                 await self._sending.wait_room()
         except PeerGone:
             pass
         if not served.is_cancelled:
-            self.answer(message, served.batch, request.id)
+            self.answer(message, served.batch, served.request.id)
         elif served.batch is not None:
             served.batch.skip()
-        self._calls.end(request.id, served)
-        self._sending.wake()
 
     async def _carry_out(self, bound: Bound, served: Served) -> object:
         result = await self._handler(bound)

@@ -36,6 +36,7 @@ class SessionChannel(LineChannel):
     def __init__(self, stream: Stream, streams: PayloadStreams, max_message_bytes: int) -> None:
         super().__init__(stream, max_message_bytes=max_message_bytes)
         self.streams = streams
+        self.is_greeted = True  # who knows sessions knows the rest
 
 
 class PayloadStreams:

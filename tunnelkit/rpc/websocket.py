@@ -10,7 +10,8 @@ that reads never waits for it.  Nothing is compressed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -77,19 +78,19 @@ async def open_websocket(
         why = error.msg if isinstance(error, InvalidURI) else str(error)
         text = f"no URL of a WebSocket ({why}): write ws://HOST[:PORT]/PATH, or wss://"
         raise ConfigurationError(text) from None
-    protocol = ClientProtocol(
-        uri, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message_bytes
-    )
-    request = protocol.connect()
-    for name, value in (headers or {}).items():
-        request.headers[name] = value
-    protocol.send_request(request)
-    channel = WebSocketChannel(stream, protocol)
-    await channel.shake_hands()
-    if protocol.handshake_exc is not None:
-        await trio.aclose_forcefully(stream)
-        place = f"{uri.host}:{uri.port}{uri.path}"  # without names and tokens in it
-        raise PeerGone(f"{place} is no WebSocket for us: {protocol.handshake_exc}")
+    async with _closing_on_error(stream):
+        protocol = ClientProtocol(
+            uri, subprotocols=[Subprotocol(SUBPROTOCOL)], max_size=max_message_bytes
+        )
+        request = protocol.connect()
+        for name, value in (headers or {}).items():
+            request.headers[name] = value
+        protocol.send_request(request)
+        channel = WebSocketChannel(stream, protocol)
+        await channel.shake_hands()
+        if protocol.handshake_exc is not None:
+            place = f"{uri.host}:{uri.port}{uri.path}"  # without names and tokens in it
+            raise PeerGone(f"{place} is no WebSocket for us: {protocol.handshake_exc}")
     return channel
 
 
@@ -106,6 +107,7 @@ async def accept_websocket(
 
     Raises:
         PeerGone: it was no handshake, it was refused, or it took too long.
+        Exception: whatever *check* raises.
     Cancellation: the stream is closed.
     """
     from http import HTTPStatus
@@ -118,17 +120,28 @@ async def accept_websocket(
         select_subprotocol=lambda _, offered: _common(offered),
         max_size=max_message_bytes,
     )
-    channel = WebSocketChannel(stream, protocol)
-    request = await channel.shake_hands()
-    why = check(request) if check is not None and request is not None else None
-    if request is not None:
-        refused = protocol.reject(HTTPStatus.FORBIDDEN, f"{why}\n") if why is not None else None
-        protocol.send_response(refused or protocol.accept(request))
-        await channel.send([])
-    if why is not None or protocol.handshake_exc is not None or request is None:
-        await trio.aclose_forcefully(stream)
-        raise PeerGone(why or f"no WebSocket for the client: {protocol.handshake_exc}")
+    async with _closing_on_error(stream):
+        channel = WebSocketChannel(stream, protocol)
+        request = await channel.shake_hands()
+        why = check(request) if check is not None and request is not None else None
+        if request is not None:
+            refused = protocol.reject(HTTPStatus.FORBIDDEN, f"{why}\n") if why is not None else None
+            protocol.send_response(refused or protocol.accept(request))
+            await channel.send([])
+        if why is not None or protocol.handshake_exc is not None or request is None:
+            raise PeerGone(why or f"no WebSocket for the client: {protocol.handshake_exc}")
+    channel.is_greeted = protocol.subprotocol == SUBPROTOCOL
     return channel
+
+
+@asynccontextmanager
+async def _closing_on_error(stream: trio.abc.Stream) -> AsyncGenerator[None]:
+    """Close *stream* where the block fails, whatever the reason."""
+    try:
+        yield
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
 
 
 def _common(offered: Sequence[Subprotocol]) -> Subprotocol | None:
@@ -140,6 +153,7 @@ class WebSocketChannel(Channel):
 
     def __init__(self, stream: trio.abc.Stream, protocol: ClientProtocol | ServerProtocol) -> None:
         self.carries_binary = True
+        self.is_greeted = False
         self.streams = None
         self._stream = stream
         self._protocol = protocol
@@ -164,14 +178,10 @@ class WebSocketChannel(Channel):
                     if not data or self._protocol.handshake_exc is not None:
                         return None
         except trio.TooSlowError as error:
-            await trio.aclose_forcefully(self._stream)
             raise PeerGone("no WebSocket: the handshake took too long") from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            await trio.aclose_forcefully(self._stream)
             raise PeerGone(f"no WebSocket: {error}") from error
-        except trio.Cancelled:
-            await trio.aclose_forcefully(self._stream)
-            raise
+        self.is_greeted = self._protocol.subprotocol == SUBPROTOCOL
         first, *rest = events
         self._take(rest)
         return first if isinstance(first, Request) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
+from pkgutil import resolve_name
 from types import NoneType, UnionType
 from typing import Any
 
@@ -11,16 +12,20 @@ import msgspec
 import pytest
 
 import tunnelkit.contracts
-from tests.tunnelkit.contracts.table import CONTRACT, Entry
+from docs.draw_rpc import records
+from tests.tunnelkit.contracts.table import CHOICES, CONTRACT, RECORDS, Entry
 from tunnelkit.contracts import CONTRACTS
 from tunnelkit.contracts.build_records import BuildTarget, RepoBuildOutput
 from tunnelkit.contracts.hrpc.pages import PagePaginationParams
 from tunnelkit.contracts.kube_records import KubeEnvVar, PaginationParams
 from tunnelkit.contracts.records import DevboxRouteConfig, DirectCredential
+from tunnelkit.contracts.units import Port, Time
 from tunnelkit.contracts.workspace_records import CpuAmount
 from tunnelkit.rpc.codes import RpcCode, RpcError
-from tunnelkit.rpc.proxy import Calling, make_proxy
-from tunnelkit.rpc.service import MethodSpec, Service, methods_of, service_name
+from tunnelkit.rpc.keeping import KeptPeer
+from tunnelkit.rpc.proxy import make_proxy
+from tunnelkit.rpc.service import Service, methods_of, service_name
+from tunnelkit.rpc.spec import MethodSpec
 
 METHODS = [spec for interface in CONTRACTS for spec in methods_of(interface).values()]
 BY_NAME = {service_name(interface): interface for interface in CONTRACTS}
@@ -34,17 +39,24 @@ def written(wanted: Any) -> str:
     """Return the name of a type as the table writes it."""
     if wanted is NoneType:
         return "-"
-    if isinstance(wanted, UnionType):
-        rest = [part for part in typing.get_args(wanted) if part is not NoneType]
-        return f"{'|'.join(map(written, rest))}?"
-    if typing.get_origin(wanted) is list:
-        return f"list[{written(typing.get_args(wanted)[0])}]"
+    if wanted in (Port, Time):
+        return "Port" if wanted == Port else "Time"
+    parts = typing.get_args(wanted)
+    if isinstance(wanted, UnionType) or typing.get_origin(wanted) is typing.Union:
+        rest = [part for part in parts if part is not NoneType]
+        return f"{'|'.join(map(written, rest))}{'?' * admits_none(wanted)}"
+    if parts:
+        return f"{wanted.__origin__.__name__}[{','.join(map(written, parts))}]"
     return str(wanted.__name__)
 
 
 def entry_of(spec: MethodSpec) -> Entry:
-    names = (f"{name}{'?' * admits_none(wanted)}" for name, wanted in spec.types.items())
-    return Entry(tuple(names), written(spec.result))
+    types = {**spec.types, spec.streamed: "payload"} if spec.item is bytes else spec.types
+    arguments = (
+        f"{name}: {wanted if isinstance(wanted, str) else written(wanted)}"
+        for name, wanted in types.items()
+    )
+    return Entry(tuple(arguments), written(spec.result))
 
 
 def test_services_of_the_contract() -> None:
@@ -56,6 +68,38 @@ def test_services_of_the_contract() -> None:
 def test_methods_of_the_contract(service: str) -> None:
     declared = {spec.name: entry_of(spec) for spec in methods_of(BY_NAME[service]).values()}
     assert declared == CONTRACT[service]
+
+
+DECLARED = {record.__name__: record for record in records()}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_members_of_a_record(name: str) -> None:
+    hints = typing.get_type_hints(DECLARED[name], include_extras=True)
+    assert {f"{one}: {written(wanted)}" for one, wanted in hints.items()} == RECORDS[name]
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_values_of_an_enumeration(name: str) -> None:
+    values: Any = DECLARED[name]
+    assert {one.value for one in values} == CHOICES[name]
+
+
+REPLACED = {
+    "devbox_session.update_device_name",
+    "kube_cluster.tunnel_heartbeat",
+    "kube_cluster.report_tunnel_metrics",
+    "sidecar_proxy_manager.report_routing_metrics",
+}
+
+
+@pytest.mark.parametrize("spec", METHODS, ids=lambda spec: spec.wire_name)
+def test_method_that_was_replaced_says_by_what(spec: MethodSpec) -> None:
+    found = re.match(r"Replaced by [^`.]*`([\w.]+)`", spec.about)
+    assert (found is not None) == (spec.wire_name in REPLACED)
+    if found is not None:
+        is_whole = found[1].startswith("tunnelkit.")
+        assert callable(resolve_name(found[1] if is_whole else f"tunnelkit.contracts.{found[1]}"))
 
 
 def test_count_of_methods() -> None:
@@ -96,7 +140,7 @@ async def test_nobody_serves_an_interface(interface: type[Service]) -> None:
 
 @pytest.mark.parametrize("interface", CONTRACTS, ids=service_name)
 def test_every_interface_has_a_proxy(interface: type[Service]) -> None:
-    proxy = make_proxy(interface, typing.cast("Calling", None))
+    proxy = make_proxy(interface, KeptPeer())
     assert isinstance(proxy, interface)
 
 

@@ -53,6 +53,7 @@ class Echo(Service, name="echo"):
 class RealEcho(Echo):
     def __init__(self) -> None:
         self.open = 0
+        self.ending_seconds = 0.0
 
     async def text(self, size: int) -> str:
         await trio.lowlevel.checkpoint()
@@ -70,7 +71,11 @@ class RealEcho(Echo):
         raise RpcError(RpcCode.NOT_FOUND, text, data.get(how))
 
     async def wait(self) -> None:
-        await trio.sleep_forever()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self.ending_seconds)
 
     async def texts(self, size: int) -> AsyncIterator[str]:
         self.open += 1
@@ -201,6 +206,21 @@ async def test_id_of_a_cancelled_call_is_free_once_it_is_over(autojump_clock: Mo
         await channel.send([line(call_of("echo.text", {"size": 1}, 5))])
         assert json.loads(await channel.receive() or b"")["result"] == "x"
         await channel.aclose()
+
+
+async def test_id_of_a_cancelled_call_is_not_free_before(autojump_clock: MockClock) -> None:
+    left, right = memory_stream_pair()
+    channel, echo = LineChannel(left), RealEcho()
+    echo.ending_seconds = 10
+    cancel = {"jsonrpc": "2.0", "method": "rpc.cancel", "params": {"id": 5}}
+    async with open_peer(LineChannel(right), serve=[echo]):
+        await channel.send([line(call_of("echo.wait", {}, 5))])
+        await trio.sleep(1)
+        await channel.send([line(cancel), line(call_of("echo.text", {"size": 1}, 5))])
+        assert json.loads(await channel.receive() or b"")["error"]["code"] == -32600
+        await trio.sleep(11)
+        await channel.send([line(call_of("echo.text", {"size": 1}, 5))])
+        assert json.loads(await channel.receive() or b"")["result"] == "x"
 
 
 @asynccontextmanager

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import trio
 from msgspec import Raw
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tunnelkit.errors import LocalProtocolError
+from tunnelkit.rpc.backlog import Backlog
 from tunnelkit.rpc.channels import LineChannel
-from tunnelkit.rpc.codes import RpcCode, RpcError
-from tunnelkit.rpc.flow import ITEMS_AHEAD, Feed
+from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
+from tunnelkit.rpc.flow import FIRST_ITEMS, ITEMS_AHEAD, Feed
 from tunnelkit.rpc.peer import open_peer
 from tunnelkit.rpc.service import NotServed, Service, methods_of
 
@@ -102,9 +103,55 @@ async def test_slow_method_slows_the_caller(autojump_clock: MockClock) -> None:
 async def test_error_of_the_items_ends_the_call(autojump_clock: MockClock) -> None:
     async with adding() as (adder, real):
         with pytest.raises(ValueError, match="no more"):
-            await adder.never(Numbers(3, ValueError("no more")))
+            await adder.never(Numbers(FIRST_ITEMS, ValueError("no more")))
         await trio.sleep(1)
         assert real.cancelled == 1
+
+
+async def test_peer_that_is_gone_ends_a_call_with_one_error(autojump_clock: MockClock) -> None:
+    async def large() -> AsyncIterator[str]:
+        while True:
+            yield "x" * 300_000
+            await trio.lowlevel.checkpoint()
+
+    async def call(adder: Any) -> None:
+        with pytest.raises(PeerGone):
+            await adder.never(large())
+
+    left, right = lockstep_stream_pair()
+    async with open_peer(LineChannel(left)) as caller, trio.open_nursery() as nursery:
+        caller._greeting.shown()
+        nursery.start_soon(call, caller.proxy(Adder))
+        assert b"adder.never" in await right.receive_some()
+        credit = b'{"jsonrpc":"2.0","method":"rpc.value_credit","params":{"id":1,"upto":99}}\n'
+        await right.send_all(credit)
+        await trio.sleep(1)  # now the argument waits for room
+        caller.end("cut")
+
+
+async def test_items_of_a_peer_that_is_gone_end_the_call_with_its_error() -> None:
+    async def relayed() -> AsyncIterator[int]:
+        yield 1
+        raise PeerGone("the other one")
+
+    async with adding() as (adder, _):
+        with pytest.raises(PeerGone, match="the other one"):
+            await adder.never(relayed())
+        assert await adder.add("x", Numbers(2)) == 1
+
+
+async def test_items_that_fail_to_close_after_the_answer_say_so() -> None:
+    async def stubborn() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            raise OSError("the disk is gone")
+
+    async with adding() as (adder, _):
+        with pytest.raises(OSError, match="the disk is gone"):
+            await adder.first(stubborn())
+        assert await adder.add("x", Numbers(2)) == 1
 
 
 async def test_plain_client_sends_a_list() -> None:
@@ -167,14 +214,16 @@ def test_streamed_parameter_comes_last() -> None:
 
 @pytest.mark.parametrize("number", [1, -1, ITEMS_AHEAD])
 def test_item_that_was_not_due_is_refused(number: int) -> None:
-    feed: Feed[int] = Feed("x", int, lambda _: None)
+    feed: Feed[int] = Feed("x", int, lambda _: None, Backlog())
+    feed.open()
     with pytest.raises(RpcError, match="not due"):
         feed.arrived(number, Raw(b"1"))
 
 
 def test_no_more_items_than_were_allowed() -> None:
-    feed: Feed[int] = Feed("x", int, lambda _: None)
-    for number in range(ITEMS_AHEAD):
+    feed: Feed[int] = Feed("x", int, lambda _: None, Backlog())
+    feed.open()
+    for number in range(FIRST_ITEMS):
         feed.arrived(number, Raw(b"1"))
     with pytest.raises(RpcError, match="not due"):
-        feed.arrived(ITEMS_AHEAD, Raw(b"1"))
+        feed.arrived(FIRST_ITEMS, Raw(b"1"))

@@ -18,7 +18,8 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, memor
 from tests.tunnelkit.rpc.test_flow import RealAdder
 from tests.tunnelkit.rpc.test_payload import Files, RealFiles, pieces
 from tests.tunnelkit.rpc.test_peer import Clock, RealClock, call_of
-from tunnelkit.rpc.channels import LineChannel
+from tests.tunnelkit.rpc.test_websocket import URL
+from tunnelkit.rpc.channels import Channel, LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.flow import ITEMS_AHEAD
 from tunnelkit.rpc.inflight import MAX_INCOMING
@@ -26,6 +27,7 @@ from tunnelkit.rpc.messages import MAX_BATCH
 from tunnelkit.rpc.payload import BYTES_AHEAD, Binary, encode_piece
 from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.sessions import PayloadStreams
+from tunnelkit.rpc.websocket import accept_websocket, open_websocket
 
 END = "the end"
 
@@ -35,12 +37,20 @@ LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
 )
 ANY = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
-IDS = st.integers(0, 6) | st.sampled_from(["a", None, 1.5, True]) | ANY
+IDS = st.integers(0, 6) | st.sampled_from(["a", "hello", None, 1.5, True]) | ANY
 NUMBERS = st.sampled_from([0, 1, 2, ITEMS_AHEAD, BYTES_AHEAD, -1, 2**70]) | ANY
 METHODS = st.sampled_from(
     [
         *("clock.now", "clock.wait", "clock.ticks", "adder.add", "adder.never", "files.read"),
-        *("files.write", "files.turn", "rpc.describe", "clock.never", "rpc.cancel", ""),
+        *(
+            "files.write",
+            "files.turn",
+            "rpc.describe",
+            "rpc.hello",
+            "clock.never",
+            "rpc.cancel",
+            "",
+        ),
     ]
 )
 CONTROLS = st.sampled_from(
@@ -63,9 +73,14 @@ NOTICES = st.builds(
         {"id": IDS}, optional={"n": NUMBERS, "upto": NUMBERS, "count": NUMBERS, "value": ANY}
     ),
 )
+RESULTS = ANY | NUMBERS | st.just({"tk": 1})
+ERRORS = ANY | st.just({"code": 5, "message": "x"})
 REPLIES = st.fixed_dictionaries(
     {"jsonrpc": st.sampled_from(["2.0", "1.0"]), "id": IDS},
-    optional={"result": ANY | NUMBERS, "error": ANY | st.just({"code": 5, "message": "x"})},
+    optional={
+        "result": ANY | NUMBERS | st.just({"tk": 1}),
+        "error": ANY | st.just({"code": 5, "message": "x"}),
+    },
 )
 MESSAGES = CALLS | NOTICES | REPLIES
 TEXTS = (MESSAGES | st.lists(MESSAGES, max_size=5) | ANY).map(lambda one: json.dumps(one).encode())
@@ -89,8 +104,9 @@ class SturdyClock(RealClock):
 class Heard:
     """A channel on which is heard what a test makes up, and which keeps what is said."""
 
-    def __init__(self, messages: list[bytes]) -> None:
+    def __init__(self, messages: list[bytes], *, is_greeted: bool) -> None:
         self.carries_binary = True
+        self.is_greeted = is_greeted
         self.streams: PayloadStreams | None = None
         self.on_output: Callable[[], None] = lambda: None
         self.said: list[Any] = []
@@ -130,9 +146,11 @@ async def _call_back(peer: Peer) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(SAID)
-def test_everybody_is_answered_or_the_connection_ends(said: list[bytes]) -> None:
-    channel = Heard([*said, json.dumps(call_of("clock.now", {}, END)).encode()])
+@given(SAID, st.booleans())
+def test_everybody_is_answered_or_the_connection_ends(said: list[bytes], is_greeted: bool) -> None:
+    last = json.dumps(call_of("clock.now", {}, END)).encode()
+    channel = Heard([*said, last], is_greeted=is_greeted)
+    why: list[str] = []
 
     async def main() -> None:
         serve = [SturdyClock(), RealAdder(), RealFiles()]
@@ -140,11 +158,13 @@ def test_everybody_is_answered_or_the_connection_ends(said: list[bytes]) -> None
             with trio.fail_after(1000):
                 await _call_back(peer)
                 await peer.wait_closed()
+                why.append(str(peer._sending.gone))
 
     with catching_logs() as logged:
         trio.run(main, clock=MockClock(autojump_threshold=0))
-    is_answered = END in [one.get("id") for one in _flat(channel.said)]
-    assert is_answered or channel.unheard  # it ended before it heard the last call
+    answers = [one["result"]["zone"] for one in _flat(channel.said) if one.get("id") == END]
+    # An item that was not due ends the connection, and nothing else does.
+    assert answers == ([] if "was not due" in why[0] else ["UTC"])
     assert not logged
 
 
@@ -182,7 +202,7 @@ async def test_flood_of_calls_is_refused_beyond_a_bound(autojump_clock: MockCloc
     assert codes == [RpcCode.BUSY] * 10
 
 
-@pytest.mark.parametrize(
+DEEP_AND_LONG = pytest.mark.parametrize(
     "line",
     [
         b"[" * 100_000,
@@ -196,15 +216,37 @@ async def test_flood_of_calls_is_refused_beyond_a_bound(autojump_clock: MockCloc
         b"\xff\xfe" * 1000,
     ],
 )
+
+
+@DEEP_AND_LONG
 async def test_deep_and_long_messages_are_answered(line: bytes) -> None:
     left, right = memory_stream_pair()
     async with open_peer(LineChannel(right), serve=[RealClock()]):
-        channel = LineChannel(left)
-        await channel.send([line, json.dumps(call_of("clock.now", {}, END)).encode()])
-        wrong, good = [json.loads(await channel.receive() or b"") for _ in range(2)]
+        await _expect_refused(LineChannel(left), line)
+
+
+async def _expect_refused(channel: Channel, line: bytes) -> None:
+    await channel.send([line, json.dumps(call_of("clock.now", {}, END)).encode()])
+    wrong, good = [json.loads(await channel.receive() or b"") for _ in range(2)]
     assert wrong["error"]["code"] in (-32700, -32600, -32602)
     assert len(json.dumps(wrong)) < 1000
-    assert good["id"] == END
+    assert (good["id"], good["result"]["zone"]) == (END, "UTC")
+
+
+@DEEP_AND_LONG
+@pytest.mark.parametrize("kind", [bytes, Binary], ids=["text", "binary"])
+async def test_deep_and_long_messages_of_a_websocket(line: bytes, kind: type[bytes]) -> None:
+    left, right = memory_stream_pair()
+
+    async def serve() -> None:
+        async with open_peer(await accept_websocket(right), serve=[RealClock()]) as peer:
+            await peer.wait_closed()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        channel = await open_websocket(left, URL)
+        await _expect_refused(channel, kind(line))
+        await channel.aclose()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.pairs import wait_until
 from tests.tunnelkit.rpc.test_context import TRACE, RealEcho
-from tests.tunnelkit.rpc.test_flow import RealAdder
+from tests.tunnelkit.rpc.test_flow import Adder, Numbers, RealAdder
 from tests.tunnelkit.rpc.test_payload import DATA, Files, RealFiles, pieces
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock, call_of
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
@@ -28,6 +28,7 @@ from tunnelkit.rpc.http_app import CALL_SECONDS, HttpApp
 from tunnelkit.rpc.http_checks import Credentials
 from tunnelkit.rpc.http_client import HttpClient, open_http_client
 from tunnelkit.rpc.service import NotServed, Service
+from tunnelkit.rpc.wholes import MAX_COLLECTED
 
 URL = "http://api.example.com/api/rpc"
 
@@ -121,6 +122,38 @@ async def test_stale_epoch_is_refused() -> None:
             await client.proxy(Who).change()
         assert error.value.code == RpcCode.STALE_EPOCH
         await client.proxy(Who).change()  # it has learnt
+
+
+async def test_server_that_knows_only_the_standard() -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body, is_whole = b"", False
+        while not is_whole:
+            event = await receive()
+            body += event["body"]
+            is_whole = not event["more_body"]
+        call = json.loads(body)
+        seen.append(call)
+        answer = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": 6}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": answer})
+
+    async with http_of(app) as http, open_http_client(URL, http=http) as client:
+        with trio.fail_after(50):
+            assert await client.proxy(Adder).add("x", Numbers(3)) == 6
+            with pytest.raises(RpcError, match="TOO_LARGE"):
+                await client.proxy(Adder).add("x", Numbers(MAX_COLLECTED + 1))
+    params = {"name": "x", "numbers": [0, 1, 2]}
+    assert seen == [{"jsonrpc": "2.0", "id": 1, "method": "adder.add", "params": params}]
+
+
+@pytest.mark.parametrize("told", ["x", '{"epoch": "x"}', "[]"])
+async def test_header_of_a_wrong_type_refuses_the_request(told: str) -> None:
+    async with http_of(app_of()) as http:
+        headers = {"tunnelkit-tk": told}
+        answer = await http.post(URL, json=call_of("clock.now", {}), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, RpcCode.INVALID_REQUEST)
 
 
 async def test_deadline_ends_the_handler(autojump_clock: MockClock) -> None:

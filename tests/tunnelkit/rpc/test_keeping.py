@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from tests.tunnelkit.rpc.test_peer import Clock, Moment, RealClock
+from tunnelkit.dialer import GOOD_LINK_SECONDS
 from tunnelkit.rpc.channels import Channel, LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.flow import ending
@@ -112,6 +113,62 @@ async def test_registration_that_fails_is_tried_again(autojump_clock: MockClock)
         async with keep_peer(Server(nursery).connect, register=register) as kept:
             assert await kept.proxy(Clock).now() == Moment("UTC", 1.5)
     assert len(tries) == 3
+
+
+async def test_conflict_that_stays_is_seen_and_tried_again_ever_later(
+    autojump_clock: MockClock,
+) -> None:
+    is_taken = True
+
+    async def register(_: Peer) -> None:
+        await trio.lowlevel.checkpoint()
+        if is_taken:
+            raise RpcError(RpcCode.CONFLICT, "somebody else has that name")
+
+    async with trio.open_nursery() as nursery:
+        server = Server(nursery)
+        async with keep_peer(server.connect, register=register) as kept:
+            await trio.sleep(600)
+            assert kept.refusal is not None
+            assert (kept.refusal.code, kept.connects) == (RpcCode.CONFLICT, 0)
+            assert "somebody else has that name" in kept.last_error
+            assert server.attempts[-1] - server.attempts[-2] > 2.4
+            is_taken = False
+            assert await kept.proxy(Clock).now() == Moment("UTC", 1.5)
+            assert kept.refusal is None
+
+
+async def test_delays_grow_though_a_registration_takes_long_to_fail(
+    autojump_clock: MockClock,
+) -> None:
+    async def register(_: Peer) -> None:
+        await trio.sleep(GOOD_LINK_SECONDS + 1)
+        raise RpcError(RpcCode.CONFLICT, "somebody else has that name")
+
+    async with trio.open_nursery() as nursery:
+        server = Server(nursery)
+        async with keep_peer(server.connect, register=register):
+            await trio.sleep(20 * (GOOD_LINK_SECONDS + 10))
+    assert server.attempts[-1] - server.attempts[-2] > GOOD_LINK_SECONDS + 3.4
+
+
+async def test_error_that_is_not_of_the_connection_ends_the_block() -> None:
+    async def register(_: Peer) -> None:
+        raise ValueError("there is no use in trying again")
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="no use"):
+            async with keep_peer(Server(nursery).connect, register=register):
+                await trio.sleep_forever()
+
+
+async def test_services_with_one_name_are_told_at_once() -> None:
+    async with trio.open_nursery() as nursery:
+        server = Server(nursery)
+        with pytest.raises(RpcError, match="served already"):
+            async with keep_peer(server.connect, serve=[RealClock(), RealClock()]):
+                await trio.sleep_forever()
+    assert server.attempts == []
 
 
 async def test_call_under_way_is_not_made_again(autojump_clock: MockClock) -> None:

@@ -101,6 +101,43 @@ def test_fault_names_the_place_and_the_id() -> None:
     assert (fault.id, "$.method" in fault.text) == (7, True)
 
 
+@pytest.mark.parametrize("member", ["epoch", "timeout", "items", "values", "binary", "stream"])
+def test_extension_of_a_wrong_type_refuses_the_request(member: str) -> None:
+    fault = one(json.dumps({"jsonrpc": "2.0", "method": "a", "id": 7, "tk": {member: "x"}}))
+    assert isinstance(fault, Fault)
+    assert (fault.code, fault.id, fault.is_reply) == (INVALID, 7, False)
+    assert f"$.tk.{member}" in fault.text
+
+
+@pytest.mark.parametrize("tk", ["x", 5, {"epoch": "x"}, {"epoch": 1.5}])
+def test_extension_of_a_wrong_type_is_left_out_of_a_reply(tk: object) -> None:
+    reply = one(json.dumps({"jsonrpc": "2.0", "id": 7, "result": 2**90, "tk": tk}))
+    assert reply == Reply(7, result=Raw(b"%d" % 2**90))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        '{"jsonrpc": "2.0", "id": 3, "error": {"code": "x", "message": ""}}',
+        '{"jsonrpc": "2.0", "id": 3, "result": 1, "error": {"code": 1, "message": ""}}',
+        '{"jsonrpc": "1.0", "id": 3, "result": 1}',
+        '{"id": 3, "result": 1}',
+        '{"jsonrpc": "2.0", "id": 3, "error": 5}',
+        '{"jsonrpc": "2.0", "id": 3, "error": 5, "tk": 5}',
+    ],
+)
+def test_wrong_answer_is_told_from_a_wrong_call(data: str) -> None:
+    fault = one(data)
+    assert isinstance(fault, Fault)
+    assert (fault.is_reply, fault.id) == (True, 3)
+
+
+def test_what_is_neither_call_nor_answer_has_no_id() -> None:
+    assert one('{"jsonrpc": "2.0", "id": 3}') == Fault(
+        INVALID, 'a message has "method", or "id" and either "result" or "error"'
+    )
+
+
 def test_batch_of_good_and_bad() -> None:
     data = b'[1, {"jsonrpc": "2.0", "method": "a"}, {"foo": "boo"}]'
     messages, is_batch = parse(data)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from tests.tunnelkit.rpc.test_peer import Clock, Door, RealClock, RealDoor, call_of, peers
 from tunnelkit.rpc import (
+    Bound,
     Caller,
+    Handler,
     LineChannel,
     Middleware,
+    NotServed,
     Outcome,
     RpcCode,
     RpcError,
+    Service,
     audited,
     authenticated,
     counted,
@@ -127,6 +135,101 @@ async def test_each_call_is_told_whatever_became_of_it(autojump_clock: MockClock
     assert [outcome.code for outcome in told] == codes
     assert [round(outcome.seconds) for outcome in told] == [2, 0, 0, 0, 3]
     assert told[0].caller == ADA
+
+
+# --- checking arguments -------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Route:
+    port: int
+    weight: float = 1.0
+
+
+class Routes(Service, name="routes"):
+    async def add(self, route: Route, note: str = "none") -> str:
+        raise NotServed
+
+    async def total(self, numbers: AsyncIterable[int]) -> int:
+        raise NotServed
+
+
+class RealRoutes(Routes):
+    async def add(self, route: Route, note: str = "none") -> str:
+        return f"{route.port} {note}"
+
+    async def total(self, numbers: AsyncIterable[int]) -> int:
+        return sum([number async for number in numbers])
+
+
+@asynccontextmanager
+async def checking(check: Middleware) -> AsyncGenerator[Routes]:
+    left, right = memory_stream_pair()
+    async with (
+        open_peer(LineChannel(left)) as client,
+        open_peer(LineChannel(right), serve=[RealRoutes()], middleware=[check]),
+    ):
+        yield client.proxy(Routes)
+
+
+async def test_middleware_checks_decoded_arguments() -> None:
+    async def check(bound: Bound, rest: Handler) -> Any:
+        if bound.arguments["route"].weight > 1:
+            raise RpcError(RpcCode.INVALID_PARAMS, "too heavy - at `$.route.weight`")
+        return await rest(bound)
+
+    async with checking(check) as routes:
+        assert await routes.add(Route(80)) == "80 none"
+        with pytest.raises(RpcError, match=r"\$\.route\.weight") as error:
+            await routes.add(Route(80, 1.5))
+    assert error.value.code == RpcCode.INVALID_PARAMS
+
+
+async def test_middleware_sees_defaults_and_why_a_call_is_wrong() -> None:
+    seen: list[tuple[dict[str, Any], int | None]] = []
+
+    async def check(bound: Bound, rest: Handler) -> Any:
+        seen.append((dict(bound.arguments), bound.error.code if bound.error else None))
+        return await rest(bound)
+
+    wrong: Any = Route("80")  # type: ignore[arg-type]
+    async with checking(check) as routes:
+        await routes.add(Route(80))
+        with pytest.raises(RpcError, match=r"\$\.route\.port"):
+            await routes.add(wrong)
+    assert seen == [
+        ({"route": Route(80), "note": "none"}, None),
+        ({}, RpcCode.INVALID_PARAMS),
+    ]
+
+
+async def test_middleware_may_change_arguments() -> None:
+    async def check(bound: Bound, rest: Handler) -> Any:
+        return await rest(replace(bound, arguments={**bound.arguments, "note": "changed"}))
+
+    async with checking(check) as routes:
+        assert await routes.add(Route(80)) == "80 changed"
+
+
+async def test_middleware_checks_the_items_of_an_argument() -> None:
+    async def positive(numbers: AsyncIterable[int]) -> AsyncIterator[int]:
+        async for number in numbers:
+            if number < 0:
+                raise RpcError(RpcCode.INVALID_PARAMS, "numbers are positive")
+            yield number
+
+    async def check(bound: Bound, rest: Handler) -> Any:
+        numbers = positive(bound.arguments["numbers"])
+        return await rest(replace(bound, arguments={"numbers": numbers}))
+
+    async def given(*numbers: int) -> AsyncIterator[int]:
+        for number in numbers:
+            yield number
+
+    async with checking(check) as routes:
+        assert await routes.total(given(1, 2)) == 3
+        with pytest.raises(RpcError, match="numbers are positive"):
+            await routes.total(given(1, -2))
 
 
 async def test_counts_have_no_names_of_callers() -> None:

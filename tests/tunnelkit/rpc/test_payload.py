@@ -19,7 +19,7 @@ from trio.testing import MockClock, memory_stream_pair
 from tests.tunnelkit.pairs import World, open_pair
 from tests.tunnelkit.rpc.test_peer import call_of, plain
 from tests.tunnelkit.rpc.test_websocket import URL
-from tunnelkit.rpc.carrying import MAX_COLLECTED_BYTES
+from tunnelkit.rpc.backlog import Backlog
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.payload import BYTES_AHEAD, ByteFeed, decode_piece, encode_piece
@@ -27,6 +27,7 @@ from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service
 from tunnelkit.rpc.sessions import SessionChannel, open_session_channel, session_channels
 from tunnelkit.rpc.websocket import accept_websocket, open_websocket
+from tunnelkit.rpc.wholes import MAX_COLLECTED_BYTES
 from tunnelkit.stream import StreamReset
 from tunnelkit.wire.frames import Metadata
 
@@ -242,6 +243,27 @@ async def test_argument_that_fails_ends_a_streamed_result(way: Way, side: int) -
 
 @WAYS
 @SIDES
+@pytest.mark.parametrize("method", ["write", "turn"])
+async def test_argument_whose_source_breaks_says_so(
+    way: Way, side: int, method: str, autojump_clock: MockClock
+) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"x"
+        await trio.sleep(1)
+        raise trio.BrokenResourceError("the source broke")
+
+    async with way() as pair:
+        files = files_of(pair, side)
+        with pytest.raises(trio.BrokenResourceError, match="the source broke"):
+            if method == "write":
+                await files.write("x", breaking())
+            async for _ in files.turn(breaking()):
+                pass
+        assert await files.add(1, 2) == 3
+
+
+@WAYS
+@SIDES
 async def test_error_comes_after_a_part_and_never_as_its_end(way: Way, side: int) -> None:
     async with way() as pair:
         with pytest.raises(RpcError, match="the rest is gone"):
@@ -338,19 +360,6 @@ async def test_stranger_sends_a_payload_as_one_string() -> None:
     assert answer["result"] == 1000
 
 
-async def test_result_of_a_peer_that_does_not_stream() -> None:
-    left, right = memory_stream_pair()
-    async with open_peer(LineChannel(left)) as peer, trio.open_nursery() as nursery:
-
-        async def answer() -> None:
-            call = json.loads(await right.receive_some())
-            told = {"jsonrpc": "2.0", "id": call["id"], "result": b64encode(b"all").decode()}
-            await right.send_all(json.dumps(told).encode() + b"\n")
-
-        nursery.start_soon(answer)
-        assert [piece async for piece in peer.proxy(Files).read(3)] == [b"all"]
-
-
 @given(
     st.booleans(),
     st.integers(0, 2**64 - 1),
@@ -370,13 +379,15 @@ def test_message_that_is_no_piece(data: bytes) -> None:
 
 @pytest.mark.parametrize(("offset", "size"), [(1, 1), (0, 0), (0, BYTES_AHEAD + 1)])
 def test_bytes_that_were_not_due_are_refused(offset: int, size: int) -> None:
-    feed = ByteFeed("x", lambda _: None)
+    feed = ByteFeed("x", lambda _: None, Backlog())
+    feed.open()
     with pytest.raises(RpcError, match="not due"):
         feed.arrived_bytes(offset, bytes(size))
 
 
 async def test_fewer_bytes_than_were_told_are_no_end() -> None:
-    feed = ByteFeed("x", lambda _: None)
+    feed = ByteFeed("x", lambda _: None, Backlog())
+    feed.open()
     feed.arrived_bytes(0, b"ab")
     feed.finish_after(3)
     assert await feed.take() == b"ab"

@@ -14,12 +14,12 @@ import trio.testing
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tunnelkit.errors import ConfigurationError
-from tunnelkit.rpc.carrying import MAX_COLLECTED
 from tunnelkit.rpc.channels import LineChannel
 from tunnelkit.rpc.codes import PeerGone, RpcCode, RpcError
 from tunnelkit.rpc.dispatch import Bound, Caller, Handler, Stateful
 from tunnelkit.rpc.peer import Peer, open_peer
 from tunnelkit.rpc.service import NotServed, Service, rpc_method
+from tunnelkit.rpc.wholes import MAX_COLLECTED
 
 
 @attrs.frozen
@@ -102,14 +102,23 @@ async def test_call() -> None:
 
 async def test_both_sides_call_at_the_same_time() -> None:
     left, right = memory_stream_pair()
+    zones: dict[Peer, list[str]] = {}
     async with (
         open_peer(LineChannel(left), serve=[RealClock()]) as a,
         open_peer(LineChannel(right), serve=[RealClock()]) as b,
         trio.open_nursery() as nursery,
     ):
+
+        async def call(peer: Peer, zone: str) -> None:
+            moment = await peer.proxy(Clock).now(zone)
+            zones.setdefault(peer, []).append(f"{zone} {moment.zone}")
+
         for number in range(50):
             for peer in (a, b):
-                nursery.start_soon(peer.proxy(Clock).now, str(number))
+                nursery.start_soon(call, peer, str(number))
+    wanted = {f"{number} {number}" for number in range(50)}
+    assert (set(zones[a]), set(zones[b])) == (wanted, wanted)
+    assert len(zones[a]) == len(zones[b]) == 50
 
 
 async def test_answers_come_in_any_order(autojump_clock: MockClock) -> None:
@@ -331,6 +340,19 @@ async def test_reply_that_nobody_asked_for_is_counted(autojump_clock: MockClock)
         assert peer.stray_replies == 1
 
 
+@pytest.mark.parametrize("wrong", ['"error": 5', '"result": 1, "error": {"code": 1}'])
+async def test_wrong_answer_ends_its_call_and_is_not_answered(wrong: str) -> None:
+    left, right = memory_stream_pair()
+    stranger = LineChannel(left)
+    async with open_peer(LineChannel(right)) as peer, trio.open_nursery() as nursery:
+        nursery.start_soon(_expect_code, peer.proxy(Clock).now, RpcCode.INTERNAL_ERROR)
+        await stranger.receive()
+        await stranger.send([b'{"jsonrpc": "2.0", "id": "hello", "result": {"tk": 1}}'])
+        call = json.loads(await stranger.receive() or b"")
+        await stranger.send([f'{{"jsonrpc": "2.0", "id": {call["id"]}, {wrong}}}'.encode()])
+    assert await stranger.receive() is None  # an answer would end a call of the stranger's own
+
+
 async def test_notification_in_a_batch_holds_up_nobody(autojump_clock: MockClock) -> None:
     batch = [
         {"jsonrpc": "2.0", "method": "clock.wait", "params": [50]},
@@ -342,11 +364,16 @@ async def test_notification_in_a_batch_holds_up_nobody(autojump_clock: MockClock
     assert answer["result"]["zone"] == "UTC"
 
 
-@pytest.mark.parametrize("timeout", [-5, 1e300, 0])
-async def test_timeout_that_is_no_time_harms_nobody(timeout: float) -> None:
+@pytest.mark.parametrize(
+    ("timeout", "is_answered"), [(-5, False), (0, False), (1e-9, False), (2, True), (1e300, True)]
+)
+async def test_timeout_that_is_no_time_harms_nobody(
+    timeout: float, is_answered: bool, autojump_clock: MockClock
+) -> None:
     async with plain() as client:
-        answer = await client.ask({**call_of("clock.wait", [0]), "tk": {"timeout": timeout}})
-        assert "result" in answer or answer["error"]["data"]["code"] == "DEADLINE_EXCEEDED"
+        answer = await client.ask({**call_of("clock.wait", [1]), "tk": {"timeout": timeout}})
+        code = answer.get("error", {}).get("code")
+        assert code == (None if is_answered else RpcCode.DEADLINE_EXCEEDED)
         assert "result" in await client.ask(call_of("clock.now", []))
 
 
@@ -491,12 +518,15 @@ async def test_middleware_sees_each_call_and_may_refuse() -> None:
     assert seen == ["alice clock.now", "alice clock.wait"]
 
 
+@pytest.mark.parametrize(
+    "line", [b"{\n", b'{"jsonrpc":"2.0","id":1,"method":"rpc.hello"}\n'], ids=["wrong", "hello"]
+)
 async def test_peer_that_sends_and_does_not_read_loses_the_connection(
-    autojump_clock: MockClock,
+    line: bytes, autojump_clock: MockClock
 ) -> None:
     left, right = lockstep_stream_pair()  # nothing fits in between
     async with open_peer(LineChannel(right), serve=[RealClock()]) as peer:
         with pytest.raises(trio.BrokenResourceError):
             while True:
-                await left.send_all(b"{\n" * 10_000)
+                await left.send_all(line * 10_000)
         await peer.wait_closed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -169,3 +170,10 @@ async def test_method_that_nobody_serves_says_so() -> None:
     with pytest.raises(RpcError) as error:
         await Served().start("w", [])
     assert error.value.code == RpcCode.NOT_SERVED
+
+
+def test_first_program_of_the_how_to_has_15_lines() -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/call-both-ways.md").read_text()
+    program = page.partition("```python run\n")[2].partition("```")[0]
+    assert "Service, name=" in program
+    assert len([line for line in program.splitlines() if line.strip()]) <= 15

@@ -50,14 +50,14 @@ async def serve_tcp(nursery: trio.Nursery, handle: Callable[..., Awaitable[objec
     return port
 
 
-def _server_context() -> ssl.SSLContext:
+def server_context() -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     issued = authority().issue("127.0.0.1")
     context.load_cert_chain(issued["certificate"], issued["key"])
     return context
 
 
-def _client_stream(stream: trio.abc.Stream) -> trio.SSLStream[trio.abc.Stream]:
+def client_stream(stream: trio.abc.Stream) -> trio.SSLStream[trio.abc.Stream]:
     context = ssl.create_default_context(cafile=tls_settings().ca)
     return trio.SSLStream(stream, context, server_hostname="127.0.0.1")
 
@@ -72,14 +72,14 @@ async def tcp() -> AsyncGenerator[Channel]:
 
 @asynccontextmanager
 async def tls() -> AsyncGenerator[Channel]:
-    context = _server_context()
+    context = server_context()
 
     async def handle(stream: trio.abc.Stream) -> None:
         await serve(LineChannel(trio.SSLStream(stream, context, server_side=True)))
 
     async with trio.open_nursery() as nursery:
         port = await serve_tcp(nursery, handle)
-        yield LineChannel(_client_stream(await trio.open_tcp_stream("127.0.0.1", port)))
+        yield LineChannel(client_stream(await trio.open_tcp_stream("127.0.0.1", port)))
         nursery.cancel_scope.cancel()
 
 
@@ -111,14 +111,14 @@ async def ws() -> AsyncGenerator[Channel]:
 
 @asynccontextmanager
 async def wss() -> AsyncGenerator[Channel]:
-    context = _server_context()
+    context = server_context()
     async with trio.open_nursery() as nursery:
 
         async def handle(stream: trio.abc.Stream) -> None:
             await serve(await accept_websocket(trio.SSLStream(stream, context, server_side=True)))
 
         port = await serve_tcp(nursery, handle)
-        stream = _client_stream(await trio.open_tcp_stream("127.0.0.1", port))
+        stream = client_stream(await trio.open_tcp_stream("127.0.0.1", port))
         yield await open_websocket(stream, f"wss://127.0.0.1:{port}/rpc")
         nursery.cancel_scope.cancel()
 
@@ -142,21 +142,21 @@ async def session() -> AsyncGenerator[Channel]:
 Wrap = Callable[[trio.abc.Stream, bool], Awaitable[Channel]]
 
 
-async def _as_lines(stream: trio.abc.Stream, _: bool) -> Channel:
+async def as_lines(stream: trio.abc.Stream, _: bool) -> Channel:
     return LineChannel(stream)
 
 
-async def _as_websocket(stream: trio.abc.Stream, is_client: bool) -> Channel:
+async def as_websocket(stream: trio.abc.Stream, is_client: bool) -> Channel:
     if is_client:
         return await open_websocket(stream, "ws://somewhere/rpc")
     return await accept_websocket(stream)
 
 
-def _in_tls(wrap: Wrap) -> Wrap:
+def in_tls(wrap: Wrap) -> Wrap:
     async def wrapped(stream: trio.abc.Stream, is_client: bool) -> Channel:
         if is_client:
-            return await wrap(_client_stream(stream), is_client)
-        return await wrap(trio.SSLStream(stream, _server_context(), server_side=True), is_client)
+            return await wrap(client_stream(stream), is_client)
+        return await wrap(trio.SSLStream(stream, server_context(), server_side=True), is_client)
 
     return wrapped
 
@@ -177,10 +177,10 @@ async def in_memory(wrap: Wrap) -> AsyncGenerator[Channel]:
 @pytest.mark.parametrize(
     "way",
     [
-        partial(in_memory, _as_lines),
-        partial(in_memory, _in_tls(_as_lines)),
-        partial(in_memory, _as_websocket),
-        partial(in_memory, _in_tls(_as_websocket)),
+        partial(in_memory, as_lines),
+        partial(in_memory, in_tls(as_lines)),
+        partial(in_memory, as_websocket),
+        partial(in_memory, in_tls(as_websocket)),
         session,
     ],
     ids=["lines", "lines in TLS", "WebSocket", "WebSocket in TLS", "session"],

@@ -69,8 +69,11 @@ async def test_server_of_another_implementation() -> None:
     async def answer(connection: Any) -> None:
         async for message in connection:
             call = json.loads(message)
-            moment = {"zone": call["params"]["zone"], "seconds": 2.0}
-            reply = {"jsonrpc": "2.0", "id": call["id"], "result": moment}
+            reply = {"jsonrpc": "2.0", "id": call["id"]}
+            if call["method"] == "clock.now":
+                reply["result"] = {"zone": call["params"]["zone"], "seconds": 2.0}
+            else:
+                reply["error"] = {"code": -32601, "message": "Method not found"}
             await connection.send(json.dumps(reply))
 
     async with trio.open_nursery() as nursery:
@@ -98,6 +101,42 @@ async def test_refused_client_is_told_why() -> None:
 async def _expect_gone(stream: trio.abc.Stream) -> None:
     with pytest.raises(PeerGone, match="no token"):
         await accept_websocket(stream, lambda request: "no token")
+
+
+async def test_check_that_fails_closes_the_connection() -> None:
+    left, right = memory_stream_pair()
+
+    def check(request: Any) -> str | None:
+        raise ValueError("a bug")
+
+    async def accept() -> None:
+        with pytest.raises(ValueError, match="a bug"):
+            await accept_websocket(right, check)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        with pytest.raises(PeerGone), trio.fail_after(5):
+            await open_websocket(left, URL)
+
+
+async def test_header_that_cannot_be_sent_closes_the_connection() -> None:
+    left, right = memory_stream_pair()
+    wrong: Any = {5: "x"}
+    with pytest.raises(AttributeError):
+        await open_websocket(left, URL, headers=wrong)
+    assert await right.receive_some() == b""
+
+
+async def test_answer_that_cannot_be_sent_closes_the_connection(autojump_clock: MockClock) -> None:
+    left, right = memory_stream_pair()
+    right.send_stream.send_all_hook = trio.sleep_forever
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_websocket, left, URL)
+        with trio.move_on_after(3) as scope:
+            await accept_websocket(right)
+    assert scope.cancelled_caught
+    with pytest.raises(trio.ClosedResourceError):
+        await right.send_all(b"x")
 
 
 async def test_headers_of_the_client_are_seen() -> None:
