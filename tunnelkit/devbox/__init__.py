@@ -75,8 +75,6 @@ async def open_devbox(
                 socks=socks,
                 public_listeners=public_listeners,
             ) as outgoing:
-                lookout = Lookout(endpoint.pump)
-                outgoing.exit.join = lookout.join
-                yield Devbox(endpoint, outgoing, lookout)
+                yield Devbox(endpoint, outgoing, Lookout(outgoing.exit, endpoint.pump))
         finally:
             keeper.close()

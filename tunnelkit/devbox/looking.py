@@ -18,6 +18,7 @@ from tunnelkit.http.answers import Reply, plain_reply
 from tunnelkit.http.detect import Kind, detect
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.routing import NO_LIMITS, Reached, Route
+from tunnelkit.outgoing import Exit
 from tunnelkit.pump import Pump
 from tunnelkit.splice import PipeEnd, splice_stream
 from tunnelkit.wire.frames import Metadata
@@ -32,12 +33,42 @@ __all__ = ["Lookout"]
 
 
 class Lookout:
-    """What a devbox records, or nothing."""
+    """What a devbox records, or nothing.
 
-    def __init__(self, pump: Pump) -> None:
-        self.recorder: Recorder | None = None
-        self.byte_recorder: ByteRecorder | None = None
+    Args:
+        exit_: what joins streams and connections to targets.
+    """
+
+    def __init__(self, exit_: Exit, pump: Pump) -> None:
+        self._recorder: Recorder | None = None
+        self._byte_recorder: ByteRecorder | None = None
+        self._exit = exit_
         self._pump = pump
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """Who keeps requests and answers, or nobody."""
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: Recorder | None) -> None:
+        self._recorder = recorder
+        self._choose()
+
+    @property
+    def byte_recorder(self) -> ByteRecorder | None:
+        """Who keeps the bytes of new connections, or nobody."""
+        return self._byte_recorder
+
+    @byte_recorder.setter
+    def byte_recorder(self, recorder: ByteRecorder | None) -> None:
+        self._byte_recorder = recorder
+        self._choose()
+
+    def _choose(self) -> None:
+        """Stand in the way only while somebody records."""
+        is_idle = self._recorder is None and self._byte_recorder is None
+        self._exit.join = splice_stream if is_idle else self.join
 
     def join(self, end: PipeEnd, stream: StreamCore) -> None:
         """Join a stream and the connection to its target."""

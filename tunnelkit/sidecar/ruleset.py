@@ -242,6 +242,11 @@ class RuleSet:
 
     _rules: dict[str, Rule] = field(default_factory=dict)
     _ordered: tuple[Rule, ...] = ()
+    _may_expire: bool = False
+    needs_http: bool = False
+    """Whether requests have to be read: a rule looks at something in them."""
+    needs_look: bool = False
+    """Whether a rule looks at anything: a request, or the server name of TLS."""
 
     def __iter__(self) -> Iterator[Rule]:
         """Yield the rules, the one that is asked first first."""
@@ -250,22 +255,12 @@ class RuleSet:
     def __len__(self) -> int:
         return len(self._rules)
 
-    @property
-    def needs_http(self) -> bool:
-        """Whether requests have to be read: a rule looks at something in them."""
-        return any(
-            condition.subject != "sni" for rule in self._ordered for condition in rule.conditions
-        )
-
-    @property
-    def needs_look(self) -> bool:
-        """Whether a rule looks at anything: a request, or the server name of TLS."""
-        return any(rule.conditions for rule in self._ordered)
-
     def choose_whole(self, server_name: str) -> Rule | None:
         """Return the rule that takes a connection as a whole; None: there is none."""
-        facts = RequestFacts(server_name=server_name)
         for rule in self._ordered:
+            if not rule.conditions:
+                return rule  # as an intercept has it, for every connection
+            facts = RequestFacts(server_name=server_name)
             is_whole = all(condition.subject == "sni" for condition in rule.conditions)
             if is_whole and rule.missing(facts) is None:
                 return rule
@@ -301,6 +296,8 @@ class RuleSet:
 
     def drop_expired(self, now: float) -> list[Rule]:
         """Take out the rules whose time has ended, and return them."""
+        if not self._may_expire:
+            return []
         over = [rule for rule in self._ordered if rule.is_over(now)]
         for rule in over:
             del self._rules[rule.name]
@@ -309,7 +306,12 @@ class RuleSet:
         return over
 
     def _order(self) -> None:
+        """The rules have changed."""
         self._ordered = tuple(sorted(self._rules.values(), key=lambda rule: rule.rank))
+        subjects = {one.subject for rule in self._ordered for one in rule.conditions}
+        self.needs_look = subjects != set()
+        self.needs_http = not subjects <= {"sni"}
+        self._may_expire = any(rule.expires_at is not None for rule in self._ordered)
 
     def choose(self, facts: RequestFacts, now: float) -> Choice:
         """Return where a request goes."""
