@@ -168,10 +168,10 @@ class Lane:
 
     def drop(self) -> None:
         """Nobody wants what waits: let the rest of the connection go on."""
-        for _, size in self._waiting:
+        self.is_over = True  # at once: what was acknowledged may let more come right now
+        waiting, self._waiting = self._waiting, deque()
+        for _, size in waiting:
             self.source.acknowledge(self.from_id, size)
-        self._waiting.clear()
-        self.is_over = True
 
 
 class Exchange:
