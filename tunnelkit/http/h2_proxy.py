@@ -275,11 +275,12 @@ class H2Proxy:
         self._let_go(exchange, "the server reset the stream")
 
     def _let_go(self, exchange: Exchange, why: str = "") -> None:
+        if self._exchanges.pop(exchange.client_id, None) is None:
+            return
         exchange.over("" if exchange.is_done else why)
         exchange.up.drop()
         if exchange.down is not None:
             exchange.down.drop()
-        self._exchanges.pop(exchange.client_id, None)
         if exchange.back is not None:
             exchange.back.forget(exchange)
         self._wait_for_request()

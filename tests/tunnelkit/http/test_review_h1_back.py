@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import pytest
 from h2.errors import ErrorCodes
 
 from tests.tunnelkit.http.h2_parties import fields
-from tests.tunnelkit.http.test_h1_back import World1
+from tests.tunnelkit.http.test_h1_back import World1, end
+from tests.tunnelkit.http.test_proxy import OK
 from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES
+from tunnelkit.http.head import RequestHead
+from tunnelkit.http.routing import Route
 
 
 @pytest.fixture
@@ -25,3 +31,35 @@ def test_download_that_waits_can_be_given_up(world: World1) -> None:
     world.client.machine.reset_stream(1, ErrorCodes.CANCEL)
     world.client.push()
     assert (world.sides[0].ended, world.over) == ("reset", 0)
+
+
+class Watch:
+    """Somebody who looks on, and remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[str] = []
+
+    def over(self, why: str) -> None:
+        self.ends.append(why)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@dataclass
+class Watched(World1):
+    """A world in which somebody looks on."""
+
+    watch: Watch = field(default_factory=Watch)
+
+    def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
+        found(Route("web", is_http1=True, watch=self.watch))
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n\r\nhi", OK + b"h", OK + b"hi"])
+def test_whoever_looks_on_is_told_the_end_once(answer: bytes) -> None:
+    world = Watched()
+    world.asked(fields("/a"))
+    world.sides[0].push(answer)
+    end(world.sides[0])
+    assert [why != "" for why in world.watch.ends] == [answer == OK + b"h"]
