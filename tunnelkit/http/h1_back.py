@@ -57,6 +57,8 @@ class H1Back(Intake):
         self._exchange: Exchange | None = None
         self._is_attached = False
         self._is_used = False
+        self._has_body = False
+        """Whether the request under way has one: what was sent of it is nowhere to be sent again."""
         self._is_chunked = False
         self._keeps = True
         self._head = b""
@@ -87,6 +89,7 @@ class H1Back(Intake):
         assert self._proxy is not None  # nobody begins once it is closed
         up, head = exchange.up, exchange.route.sends or exchange.head
         up.is_over = up.is_empty
+        self._has_body = not up.is_over
         has_length = any(values_of(head.fields, b"content-length"))
         self._is_chunked = not up.is_over and not has_length
         body = Frame.CHUNKS if self._is_chunked else Frame.NOTHING if up.is_over else Frame.LENGTH
@@ -308,7 +311,7 @@ class H1Back(Intake):
             return
         is_again = self._is_used and not exchange.is_begun and not self._head
         self.close()
-        if is_again and exchange.up.is_over and exchange.head.method in _AGAIN:
+        if is_again and not self._has_body and exchange.head.method in _AGAIN:
             proxy.ask(exchange)
         else:
             proxy.answer(exchange, 502, f"the connection to the server broke: {why}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.events import ResponseReceived
 
 from tests.tunnelkit.http.h2_parties import fields
 from tests.tunnelkit.http.test_h1_back import World1, end
@@ -63,3 +64,15 @@ def test_whoever_looks_on_is_told_the_end_once(answer: bytes) -> None:
     world.sides[0].push(answer)
     end(world.sides[0])
     assert [why != "" for why in world.watch.ends] == [answer == OK + b"h"]
+
+
+def test_upload_is_not_asked_again_without_its_body(world: World1) -> None:
+    world.asked(fields("/a"))
+    world.sides[0].push(OK + b"hi")
+    world.client.read()
+    stream_id = world.client.ask(fields("/a", "PUT"), ends=False)
+    world.client.machine.send_data(stream_id, b"precious", end_stream=True)
+    world.client.push()
+    end(world.sides[0])
+    assert len(world.sides) == 1
+    assert world.client.seen(ResponseReceived).headers[0] == (":status", "502")
