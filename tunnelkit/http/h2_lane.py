@@ -187,6 +187,7 @@ class Exchange:
         "headers",
         "is_begun",
         "late_code",
+        "missing_bytes",
         "route",
         "up",
     )
@@ -195,6 +196,8 @@ class Exchange:
         self.client_id = client_id
         self.headers = headers
         self.head = head
+        self.missing_bytes = 0
+        """How much of the length that it has said is still to come; at most 0: nothing is."""
         self.route = NO_ROUTE
         self.back: Server | None = None
         """The connection to the server that it goes to."""

@@ -38,13 +38,15 @@ from h2.exceptions import ProtocolError
 from tunnelkit.wire.stream import NULL_END, Buffer, End
 
 from .answers import Reply, grpc_fields, head_of_reply, is_grpc
+from .body import framing_of_request
+from .errors import HttpRefused
 from .h1_back import H1Back
 from .h2_back import H2Back
 from .h2_fields import answer_of, head_of, headers_of_answer, is_trailers
 from .h2_gate import Flood
 from .h2_lane import Exchange, Server
 from .h2_side import Headers, Side
-from .head import MAX_FIELDS, MAX_TARGET_BYTES
+from .head import MAX_FIELDS, MAX_TARGET_BYTES, RequestHead
 from .routing import Owner, Reached, Route
 
 __all__ = ["H2Proxy"]
@@ -107,11 +109,13 @@ class H2Proxy:
             if isinstance(event, DataReceived):
                 self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
         elif isinstance(event, DataReceived):
-            size = event.flow_controlled_length or 0
-            exchange.up.take(event.data or b"", size, is_last=event.stream_ended is not None)
+            size, data = event.flow_controlled_length or 0, event.data or b""
+            exchange.missing_bytes -= len(data)
+            exchange.up.take(data, size, is_last=event.stream_ended is not None)
             self.forget_if_done(exchange)
         elif isinstance(event, TrailersReceived):
-            if is_trailers(event.headers or []):
+            # Behind DATA the machine counts the bytes, but it does not where trailers are the end.
+            if is_trailers(event.headers or []) and exchange.missing_bytes <= 0:
                 exchange.up.trailers = event.headers
             else:
                 self.side.reset(exchange.client_id, ErrorCodes.PROTOCOL_ERROR)
@@ -124,12 +128,14 @@ class H2Proxy:
 
     def _begin(self, event: RequestReceived) -> None:
         stream_id, headers = event.stream_id or 0, event.headers or []
-        head = head_of(headers)
-        if head is None:
+        head, has_ended = head_of(headers), event.stream_ended is not None
+        missing = _length_of(head) if head is not None else None
+        if head is None or missing is None or (has_ended and missing):
             self.side.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return
         exchange = Exchange(self.side, stream_id, headers, head)
-        exchange.up.has_ended = event.stream_ended is not None
+        exchange.missing_bytes = missing
+        exchange.up.has_ended = has_ended
         self._exchanges[stream_id] = exchange
         self.request_count += 1
         self._stop_idling()
@@ -382,3 +388,11 @@ class H2Proxy:
         self.side.outlet.drop()
         self.owner.proxy_over()
         return client
+
+
+def _length_of(head: RequestHead) -> int | None:
+    """Return the length that a request says, 0 where it says none; None: that cannot be read."""
+    try:
+        return framing_of_request(head).length
+    except HttpRefused:
+        return None

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ResponseReceived
+from h2.events import ResponseReceived, StreamReset
 
 from tests.tunnelkit.http.h2_parties import fields
-from tests.tunnelkit.http.test_h1_back import World1, end
+from tests.tunnelkit.http.test_h1_back import GET, World1, end
 from tests.tunnelkit.http.test_proxy import OK
 from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.routing import Route
+
+NO = b"HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno"
 
 
 @pytest.fixture
@@ -76,3 +78,34 @@ def test_upload_is_not_asked_again_without_its_body(world: World1) -> None:
     end(world.sides[0])
     assert len(world.sides) == 1
     assert world.client.seen(ResponseReceived).headers[0] == (":status", "502")
+
+
+def test_length_without_a_body_is_refused(world: World1) -> None:
+    world.client.ask(fields("/a", "POST", content_length="9"))
+    assert world.client.seen(StreamReset).error_code == ErrorCodes.PROTOCOL_ERROR
+    assert world.sides == []
+
+
+def test_trailers_before_the_length_has_come_are_refused(world: World1) -> None:
+    world.asked(fields("/a", "POST", content_length="9"), ends=False)
+    world.sides[0].push(NO)
+    world.client.read()
+    world.client.machine.send_data(1, b"ab")
+    world.client.machine.send_headers(1, [("x-sum", "2")], end_stream=True)
+    world.client.push()
+    world.client.ask(fields("/a"))
+    assert world.sides[0].ended == "reset"
+    assert world.sides[1].read() == GET
+
+
+@pytest.mark.parametrize("value", ["9, 9", "+9", "1_0", "9" * 30])
+def test_length_that_is_none_is_refused(world: World1, value: str) -> None:
+    world.client.ask(fields("/a", "POST", content_length=value), ends=False)
+    assert world.sides == []
+
+
+def test_length_that_is_said_twice_is_refused(world: World1) -> None:
+    head = [*fields("/a", "POST", content_length="2"), ("content-length", "2")]
+    world.client.ask(head, ends=False)
+    assert world.client.seen(StreamReset).error_code == ErrorCodes.PROTOCOL_ERROR
+    assert world.sides == []
