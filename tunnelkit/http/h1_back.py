@@ -58,7 +58,7 @@ class H1Back(Intake):
         self._is_attached = False
         self._is_used = False
         self._has_body = False
-        """Whether the request under way has one: what was sent of it is nowhere to be sent again."""
+        """Whether the request under way has one; what was sent of it is not kept."""
         self._is_chunked = False
         self._keeps = True
         self._head = b""
