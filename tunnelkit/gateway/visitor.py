@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from tunnelkit.addresses import Address
+from tunnelkit.addresses import Address, Destination
 from tunnelkit.carriers import ConnectFailed
+from tunnelkit.errors import ConfigurationError, ErrorCode
 from tunnelkit.http.answers import Reply
 from tunnelkit.http.head import RequestHead, values_of
 from tunnelkit.http.proxy import HttpProxy
@@ -79,6 +80,8 @@ class GatewayVisitor:
         self._attempts = Attempts(house.reach, client)
         self._client = client
         self._is_over = False
+        self._scopes: set[trio.CancelScope] = set()
+        """Of what runs for this client."""
         settings = house.settings
         self._arrival = Arrival(
             _ip_of(client), scheme, settings.environment_key, settings.login_cookie
@@ -101,7 +104,7 @@ class GatewayVisitor:
         elif isinstance(place, Api):
             found(self._own(head, settings.api, "the API"))
         else:
-            self._house.start(partial(self._look_up, head, place, found))
+            self._do(partial(self._look_up, head, place, found))
 
     async def _look_up(
         self, head: RequestHead, place: Place, found: Callable[[Route], None]
@@ -116,8 +119,7 @@ class GatewayVisitor:
             # Of the directory, which others write.  It costs this request, and not the gateway.
             _log.exception("unexpected error of the directory")
             route = self._refusal(head, 500, "the control plane could not be asked")
-        if not self._is_over:
-            found(route)
+        found(route)
 
     async def _route_of(self, head: RequestHead, place: Place) -> Route:
         directory, settings = self._house.directory, self._house.settings
@@ -198,31 +200,58 @@ class GatewayVisitor:
 
     def connect(self, route: Route, back: Reached) -> None:
         assert isinstance(route.key, Site)  # as all routes without a reply
-        self._house.start(partial(self._connect, route.key, back))
+        if isinstance(route.key.upstream, Address):
+            self._do(partial(self._connect, route.key, route.key.upstream, back))
+        else:
+            self._do(partial(self._open, route.key, route.key.upstream, back))
 
-    async def _connect(self, site: Site, back: Reached) -> None:
-        """Find the way to a server: look its address up, or wait for the session with its peer."""
-
-        def failed(why: str) -> None:
-            back.failed(504 if "no answer" in why else 502, f"{site.name} cannot be reached")
-            _log.info("%s cannot be reached: %s", site.name, why)
-
-        upstream = site.upstream
+    async def _connect(self, site: Site, upstream: Address, back: Reached) -> None:
+        """Look an address up, and connect to it."""
+        failed = partial(self._not_reached, site, back)
         try:
-            if isinstance(upstream, Address):
+            with trio.fail_after(LOOKUP_SECONDS):
                 address = await self._house.resolve(upstream)
-                if not self._is_over:
-                    self._attempts.connect(address, back, failed)
-                return
-            session = await self._house.session(upstream.peer)
-        except ConnectFailed as error:
+        except (ConnectFailed, ConfigurationError) as error:
             failed(str(error))
+        except trio.TooSlowError:
+            failed(f"no answer to who {upstream.host} is within {LOOKUP_SECONDS:g} s")
+        else:
+            self._attempts.connect(address, back, failed)
+
+    async def _open(self, site: Site, upstream: Destination, back: Reached) -> None:
+        """Wait for the session with a peer, and open a stream to what it serves."""
+        try:
+            session = await self._house.session(upstream.peer)
         except trio.TooSlowError:
             _log.info("%s: no session with %s", site.name, upstream)
             back.failed(503, f"{site.name} is not connected")
         else:
-            if not self._is_over:
-                self._attempts.open(session, upstream.target, back, failed)
+            failed = partial(self._not_reached, site, back)
+            self._attempts.open(session, upstream.target, back, failed)
+
+    def _not_reached(self, site: Site, back: Reached, why: str) -> None:
+        back.failed(504 if "no answer" in why else 502, f"{site.name} cannot be reached")
+        _log.info("%s cannot be reached: %s", site.name, why)
+
+    # --- tasks --------------------------------------------------------------------------------
+
+    def _do(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run a function in the background, as long as the client is there."""
+        self._house.start(partial(self._run, function))
+
+    async def _run(self, function: Callable[[], Awaitable[object]]) -> None:
+        if self._is_over:
+            return
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                await function()
+            except Exception:
+                # A bug.  It costs this client, and not everybody at the gateway.
+                _log.exception("unexpected error at a request of %s", self._client)
+                self.proxy.reset(ErrorCode.INTERNAL_ERROR, "internal error")
+            finally:
+                self._scopes.discard(scope)
 
     def start_timer(self, seconds: float, expired: Callable[[], None]) -> Callable[[], None]:
         return self._house.pump.call_later(seconds, expired).cancel
@@ -233,6 +262,8 @@ class GatewayVisitor:
     def proxy_over(self) -> None:
         self._is_over = True
         self._attempts.cancel()
+        for scope in self._scopes:
+            scope.cancel()
 
 
 def _http2(owner: Owner) -> H2Proxy:
