@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import partial
+from typing import Final
 
 from h2.errors import ErrorCodes
 from h2.events import (
@@ -35,6 +36,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 
+from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import NULL_END, Buffer, End
 
 from .answers import Reply, grpc_fields, head_of_reply, is_grpc
@@ -50,6 +52,10 @@ from .head import MAX_FIELDS, MAX_TARGET_BYTES, RequestHead
 from .routing import Owner, Reached, Route
 
 __all__ = ["H2Proxy"]
+
+LINGER_SECONDS: Final = 2.0
+"""How long a client may take to end its side once we have ended ours, seconds.  Stops: clients
+that are sent away, and stay."""
 
 
 class H2Proxy:
@@ -69,6 +75,9 @@ class H2Proxy:
         self._is_taking = False
         """Whether events of the client are gone through: nothing is closed meanwhile."""
         self._cancel_idle: Callable[[], None] | None = None
+        """Of what the client is to do next: begin a request, or leave."""
+        self._untaken_bytes = 0
+        """How much it had not taken yet when it was last found idle."""
 
     def join(self, client: End) -> None:
         """Send answers to *client* from now on."""
@@ -201,9 +210,14 @@ class H2Proxy:
 
     def _is_idle_for_long(self) -> None:
         self._cancel_idle = None
-        self.side.machine.close_connection()
-        self.side.flush()
-        self._close().finish()
+        untaken, self._untaken_bytes = self._untaken_bytes, self.side.outlet.waiting_bytes
+        if not self._untaken_bytes:
+            self.side.machine.close_connection()
+            self._leave()
+        elif self._untaken_bytes != untaken:
+            self._wait_for_request()  # it still takes what it was sent
+        else:
+            self.reset(ErrorCode.NOT_READING, "the client does not take its answers")
 
     def _is_late(self, exchange: Exchange, seconds: float) -> None:
         exchange.cancel_deadline = None
@@ -357,18 +371,26 @@ class H2Proxy:
             back.flush()
         is_done = self._is_leaving and not self._exchanges and not self.side.outlet.is_full
         if is_done and not self._is_over and not self._is_taking:
-            self._close().finish()
+            self._leave()
 
     # --- the end ------------------------------------------------------------------------------
 
     def _send_away(self, error: Exception) -> None:
         if isinstance(error, Flood):
             self.side.machine.close_connection(error.code)
+        self._leave()
+
+    def _leave(self) -> None:
+        """End our side; a client that does not end its own in time is left."""
         self.side.flush()
-        self._close().finish()
+        client = self._close()
+        client.finish()
+        stop = partial(client.stop, ErrorCode.NOT_READING, "the client did not end")
+        self._cancel_idle = self.owner.start_timer(LINGER_SECONDS, stop)
 
     def _close(self) -> End:
         """Let go of everything; return the client's end."""
+        self._stop_idling()
         if self._is_over:
             return NULL_END
         self._is_over = True
@@ -381,7 +403,6 @@ class H2Proxy:
         self._all.clear()
         self._backs.clear()
         self._http1.clear()
-        self._stop_idling()
         self.side.flush()
         self.side.is_over = True
         client = self.side.outlet.end

@@ -216,8 +216,11 @@ class HttpProxy(Intake):
 
     def resume(self) -> None:
         """The client can take bytes again."""
+        was_full = self.outlet.is_full
         if not self.outlet.flush():
             return
+        if was_full and self._is_ending:
+            self._stop_timer()  # it has taken all
         self._linger()
         self._close_if_over()
         back = self._tunnel or (self._exchange.back if self._exchange is not None else None)
@@ -381,16 +384,25 @@ class HttpProxy(Intake):
         if not self._is_ending:
             self._is_ending = True
             self.outlet.finish()
-            self._linger()
             if not self._client_ended:
                 self.pull()
+        self._linger()
         self._close_if_over()
 
     def _linger(self) -> None:
-        """Wait for the client's end, once it has taken all."""
-        is_waiting = self._is_ending and not self._client_ended and not self._is_over
-        if is_waiting and not self.outlet.is_full and self._cancel_timer is None:
+        """Wait until the client has taken all, and then for its end."""
+        is_waiting = self._is_ending and not self._is_over and self._tunnel is None
+        if not is_waiting or self._cancel_timer is not None:
+            return
+        seconds = self.owner.limits.request_seconds
+        if not self.outlet.is_full and not self._client_ended:
             self._cancel_timer = self.owner.start_timer(LINGER_SECONDS, self._linger_is_over)
+        elif self.outlet.is_full and seconds is not None:
+            self._cancel_timer = self.owner.start_timer(seconds, self._takes_too_long)
+
+    def _takes_too_long(self) -> None:
+        self._cancel_timer = None
+        self.reset(ErrorCode.NOT_READING, "the client does not take its answer")
 
     def _close_if_over(self) -> None:
         """Let go of everything once both directions have ended, and all was taken."""

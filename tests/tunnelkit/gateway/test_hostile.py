@@ -66,3 +66,11 @@ async def test_bug_costs_one_client(
                 await house.get()
         assert (await house.get()).status == 200
     assert "unexpected error" in caplog.text
+
+
+async def test_client_of_http2_that_does_not_leave_is_left(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        wire = await house.dial()
+        await wire.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        await trio.sleep(100)
+        assert house.gateway.open_count == 0
