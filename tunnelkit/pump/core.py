@@ -38,6 +38,10 @@ SLICE_SECONDS: Final = 0.002
 
 _NEVER: Final = float("inf")
 
+MIN_TIMERS: Final = 1024
+"""With fewer timers, cancelled ones are kept until their time comes.  Stops: a deadline of an hour
+for each of many short requests, which would fill the memory."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,6 +94,8 @@ class Pump:
         self._closing: list[socket.SocketType] = []
         self._ready: deque[tuple[contextvars.Context, Callable[[], None]]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
+        self._most_timers = MIN_TIMERS
+        """With how many timers, cancelled ones included, those are looked for."""
         self._order = count()
         self._scopes: set[trio.CancelScope] = set()
         self._sleeper: trio.lowlevel.Task | None = None
@@ -164,11 +170,19 @@ class Pump:
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
         """Call after *delay* seconds of Trio's clock, in the caller's context."""
+        if len(self._timers) >= self._most_timers:
+            self._forget_cancelled()
         timer = Timer(trio.current_time() + delay, call)
         heapq.heappush(self._timers, (timer.deadline, next(self._order), timer))
         if self._sleep_scope is not None and timer.deadline < self._sleep_scope.deadline:
             self._sleep_scope.deadline = timer.deadline
         return timer
+
+    def _forget_cancelled(self) -> None:
+        """Drop timers that were cancelled long before their time, as most deadlines are."""
+        self._timers[:] = [entry for entry in self._timers if entry[2].callback is not None]
+        heapq.heapify(self._timers)
+        self._most_timers = max(MIN_TIMERS, 2 * len(self._timers))
 
     @property
     def live_timers(self) -> int:

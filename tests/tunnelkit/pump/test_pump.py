@@ -253,3 +253,15 @@ def test_descriptor_of_epoll_is_not_inherited() -> None:
     poller = select.epoll()
     assert not os.get_inheritable(poller.fileno())
     poller.close()
+
+
+async def test_cancelled_timers_take_no_memory(autojump_clock: MockClock, pump: Pump) -> None:
+    called: list[int] = []
+    for number in range(20_000):
+        timer = pump.call_later(3600, lambda: called.append(0))
+        if number % 100:
+            timer.cancel()
+    assert pump.live_timers == 200
+    assert len(pump._timers) < 2_000
+    await trio.sleep(3601)
+    assert len(called) == 200
