@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from .head import Fields, RequestHead, ResponseHead, values_of
+from .head import Fields, RequestHead, ResponseHead, is_host, values_of
 
 __all__ = [
     "answer_of",
@@ -89,7 +89,10 @@ def head_of(headers: Pairs) -> RequestHead | None:
     if len(hosts) > 1 or (hosts and authority is not None and hosts[0] != authority):
         return None  # whose request it is could be read in two ways
     if authority is not None and not hosts:
+        hosts = [authority]
         fields = ((b"host", authority), *fields)
+    if hosts and not is_host(hosts[0]):
+        return None
     return RequestHead(method, target, _HTTP2, fields)
 
 

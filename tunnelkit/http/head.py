@@ -24,6 +24,7 @@ __all__ = [
     "Fields",
     "RequestHead",
     "ResponseHead",
+    "is_host",
     "read_fields",
     "read_request",
     "read_response",
@@ -50,9 +51,15 @@ _FIELD: Final = re.compile(rb"(%s):[ \t]*([\t\x20-\x7e\x80-\xff]*)\r\n" % _TOKEN
 _FIELDS: Final = re.compile(rb"(?:%s:[\t\x20-\x7e\x80-\xff]*\r\n)*" % _TOKEN)
 _TABBED: Final = re.compile(rb"(?im)^(?:transfer-encoding|content-length|host):[^\r]*\t")
 """White space that some readers take for a part of the value, where that would be dangerous."""
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.vV]+\])(?::\d{0,5})?")
+_IN_NAME = rb"[A-Za-z0-9._~%!$&'()*+,;=-]"
+_ADDRESS = rb"\[[0-9A-Fa-f:.vV]+\]"
+_HOST: Final = re.compile(rb"(?:%s*|%s)(?::\d{0,5})?" % (_IN_NAME, _ADDRESS))
 _AUTHORITY: Final = re.compile(rb"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}")
-_URL: Final = re.compile(rb"https?://[^/?#]", re.IGNORECASE)
+_USER = rb"[A-Za-z0-9._~%!$&'()*+,;=:-]*@"
+_URL: Final = re.compile(
+    rb"https?://(?:%s)?(?:%s+|%s)(?::\d{0,5})?(?:[/?#]|\Z)" % (_USER, _IN_NAME, _ADDRESS),
+    re.IGNORECASE,
+)
 _END: Final = b"\r\n\r\n"
 _VERSIONS: Final = (b"1.1", b"1.0")
 
@@ -192,8 +199,13 @@ def _check_host(fields: Fields, version: bytes) -> None:
     hosts = list(values_of(fields, b"host"))
     if len(hosts) > 1 or (not hosts and version == b"1.1"):
         raise HttpRefused(400, Rule.HOST)
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
+    if hosts and not is_host(hosts[0]):
         raise HttpRefused(400, Rule.HOST)
+
+
+def is_host(value: bytes) -> bool:
+    """Return whether that is a host, with or without a port; it may be empty."""
+    return _HOST.fullmatch(value) is not None
 
 
 def values_of(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterator[bytes]:
