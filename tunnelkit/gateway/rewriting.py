@@ -8,7 +8,7 @@ that the gateway itself has accepted, go no further.  Everything else stays as i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,12 +28,22 @@ __all__ = [
 
 _SAID_BY_PROXIES: Final = frozenset(
     {
-        *(b"forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip"),
-        *(b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"),
-        *(b"x-forwarded-prefix", b"x-forwarded-server", b"x-original-url", b"x-rewrite-url"),
+        *(b"forwarded", b"x-forwarded", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip"),
+        *(b"true-client-ip", b"x-rewrite-url", b"http2-settings"),
     }
 )
-"""Fields that servers believe of their proxies: a client that sends one pretends to be one."""
+"""Fields that servers believe of their proxies: a client that sends one pretends to be one.  And
+what goes with an upgrade that is not passed on."""
+
+_BEGIN_OF_PROXIES: Final = (b"x-forwarded-", b"x-original-")
+"""What the names of more of them begin with."""
+
+_ON_CONNECTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+"""What a client may say of its connection.  Stops: `Connection: X-Forwarded-For`, by which the next
+proxy would take out what this one has put in."""
+
+_HTTP_UPGRADE: Final = (b"h2c", b"http/", b"tls/")
+"""Protocols in which more requests would follow, which nobody here would look at."""
 
 _CACHING: Final = frozenset(
     {b"cache-control", b"expires", b"pragma", b"surrogate-control", b"cdn-cache-control", b"age"}
@@ -124,13 +134,36 @@ def request_for(
     """
     target, asked = origin_of(head)
     fields = without_login(head.fields, arrival.login_cookie, has_bearer=has_bearer)
-    kept = [field for field in fields if field[0].lower() not in _SAID_BY_PROXIES]
+    kept = _of_clients(fields)
     own = site.host.encode() or asked
     kept = [(name, own if name.lower() == b"host" else value) for name, value in kept]
     kept = _in_environment(kept, site.environment, arrival.environment_key, trace)
     kept += _forwarded(asked, site, arrival)
     target = _without_prefix(target, site.prefix)
     return RequestHead(head.method, target, head.version, tuple(kept))
+
+
+def _of_clients(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """Return what a client may say for itself."""
+    kept: list[tuple[bytes, bytes]] = []
+    for name, value in fields:
+        lowered = name.lower().replace(b"_", b"-")  # as CGI and what came of it take them
+        if lowered in _SAID_BY_PROXIES or lowered.startswith(_BEGIN_OF_PROXIES):
+            continue
+        if lowered == b"connection":
+            value = _without(value, lambda word: word not in _ON_CONNECTIONS)
+        elif lowered == b"upgrade":
+            value = _without(value, lambda word: word.startswith(_HTTP_UPGRADE))
+        if value or lowered not in (b"connection", b"upgrade"):
+            kept.append((name, value))
+    return kept
+
+
+def _without(value: bytes, is_taken_out: Callable[[bytes], bool]) -> bytes:
+    """Return a list without some of its words; one that needs none taken out stays as it came."""
+    words = [word.strip() for word in value.split(b",")]
+    left = [word for word in words if not is_taken_out(word.lower())]
+    return value if left == words else b", ".join(left)
 
 
 def _in_environment(

@@ -6,7 +6,45 @@ import pytest
 from trio.testing import MockClock
 
 from tests.tunnelkit.gateway.house import SHOP, open_house, public
+from tests.tunnelkit.gateway.test_rewriting import SHOP as SITE
+from tests.tunnelkit.gateway.test_rewriting import sent, values
+from tests.tunnelkit.gateway.test_sites import head
 from tunnelkit.http.h2_fields import head_of
+from tunnelkit.http.head import RequestHead
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X_Forwarded_For", "x-forwarded_host", "X-Forwarded-User", "X-Forwarded-Client-Cert"),
+        *("X-Original-Host", "x_real_ip"),
+    ],
+)
+def test_fields_that_servers_may_take_for_ours_are_taken_out(name: str) -> None:
+    request = RequestHead(b"GET", b"/", b"1.1", ((b"Host", b"a"), (name.encode(), b"env=evil")))
+    assert "evil" not in str(sent(request, SITE).fields)
+
+
+@pytest.mark.parametrize(
+    ("came", "goes"),
+    [
+        (["keep-alive"], ["keep-alive"]),
+        (["close, X-Forwarded-For"], ["close"]),
+        (["tracestate", "Upgrade"], ["Upgrade"]),
+        (["Forwarded"], []),
+    ],
+)
+def test_clients_do_not_say_which_fields_go_no_further(came: list[str], goes: list[str]) -> None:
+    fields = ((b"Host", b"a"), *((b"Connection", value.encode()) for value in came))
+    request = RequestHead(b"GET", b"/", b"1.1", fields)
+    assert values(sent(request, SITE).fields, "connection") == goes
+
+
+def test_no_upgrade_to_what_would_not_be_looked_at() -> None:
+    request = head(upgrade="websocket, h2c", http2_settings="AAMAAABk")
+    assert values(sent(request).fields, "upgrade") == ["websocket"]
+    assert values(sent(head(upgrade="H2C")).fields, "upgrade") == []
+    assert values(sent(request).fields, "http2-settings") == []
 
 
 @pytest.mark.parametrize("host", ["a b", "evil@a", 'a"', "a/b", "a?b", "a\\b", "a:b", "a:80:80"])
