@@ -221,19 +221,32 @@ def _without_prefix(target: bytes, prefix: str) -> bytes:
 # --- answers ------------------------------------------------------------------------------------
 
 
-def answer_for(head: ResponseHead, site: Site, asked: str) -> ResponseHead:
+def answer_for(head: ResponseHead, site: Site, asked: str, login_cookie: str = "") -> ResponseHead:
     """Return an answer as the client gets it.
 
     Args:
         asked: the `Host` that the client asked for.
+        login_cookie: the name of the cookie that the site may not set; "": there is none.
     """
     fields = head.fields
+    if login_cookie:
+        fields = tuple(one for one in fields if not _sets(one, login_cookie.encode()))
     if site.intercept is not None and head.status >= 200:
         # What one developer's laptop says must not be kept by browsers and caches for everybody.
         fields = (*(one for one in fields if one[0].lower() not in _CACHING), _NO_STORE)
     if site.prefix and site.rewrites:
         fields = tuple((name, _prefixed(name, value, site, asked)) for name, value in fields)
     return ResponseHead(head.status, head.reason, head.version, fields)
+
+
+def _sets(field: tuple[bytes, bytes], cookie: bytes) -> bool:
+    """Return whether a field sets a cookie, which a browser would send us for all sites.
+
+    A cookie without a name is sent as its value alone, which may look like one with a name.
+    """
+    name, value = field
+    found = value.lstrip(b" \t=").partition(b";")[0].partition(b"=")[0]
+    return name.lower() == b"set-cookie" and found.strip() == cookie
 
 
 def _prefixed(name: bytes, value: bytes, site: Site, asked: str) -> bytes:

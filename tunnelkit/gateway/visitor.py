@@ -164,7 +164,12 @@ class GatewayVisitor:
         return Route(
             site,
             sends=sends,
-            answers=partial(answer_for, site=site, asked=asked.decode("latin-1")),
+            answers=partial(
+                answer_for,
+                site=site,
+                asked=asked.decode("latin-1"),
+                login_cookie=self._arrival.login_cookie,
+            ),
             is_http1=not site.speaks_http2,
             watch=self._watch(head, site),
         )

@@ -6,11 +6,12 @@ import pytest
 from trio.testing import MockClock
 
 from tests.tunnelkit.gateway.house import SHOP, open_house, public
+from tests.tunnelkit.gateway.test_rewriting import ARRIVAL, sent, values
 from tests.tunnelkit.gateway.test_rewriting import SHOP as SITE
-from tests.tunnelkit.gateway.test_rewriting import sent, values
 from tests.tunnelkit.gateway.test_sites import head
+from tunnelkit.gateway.rewriting import answer_for
 from tunnelkit.http.h2_fields import head_of
-from tunnelkit.http.head import RequestHead
+from tunnelkit.http.head import RequestHead, ResponseHead
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,14 @@ def test_no_upgrade_to_what_would_not_be_looked_at() -> None:
     assert values(sent(request).fields, "upgrade") == ["websocket"]
     assert values(sent(head(upgrade="H2C")).fields, "upgrade") == []
     assert values(sent(request).fields, "http2-settings") == []
+
+
+def test_sites_do_not_set_the_login() -> None:
+    cookies = (b"login=evil; Domain=p.example", b" login =evil", b"mylogin=1")
+    fields = tuple((b"Set-Cookie", value) for value in cookies)
+    answer = ResponseHead(200, b"", b"1.1", fields)
+    kept = answer_for(answer, SITE, "a", ARRIVAL.login_cookie).fields
+    assert values(kept, "set-cookie") == ["mylogin=1"]
 
 
 @pytest.mark.parametrize("host", ["a b", "evil@a", 'a"', "a/b", "a?b", "a\\b", "a:b", "a:80:80"])
