@@ -25,6 +25,7 @@ _ADVICE: Final = {
     401: "Log in, or send a bearer token that is still valid.",
     403: "Ask the owner to share it with you, or log in as somebody else.",
     404: "Check the address; a preview that was deleted does not come back under the same one.",
+    405: "Ask for the page itself: nobody is connected to another place from here.",
     408: "Try again; if it goes on, the connection on the way to here is too slow.",
     413: "Send less at once.",
     414: "Use a shorter address, and send the rest in the body.",

@@ -93,7 +93,9 @@ class GatewayVisitor:
         settings = self._house.settings
         place = place_of(head, settings.domain, settings.tunnel_path)
         self._house.count(type(place).__name__.lower())
-        if _is_too_large(head, settings.max_body_bytes):
+        if head.method == b"CONNECT":
+            found(self._refusal(head, 405, "this is no proxy"))
+        elif _is_too_large(head, settings.max_body_bytes):
             why = f"a request may have {settings.max_body_bytes} bytes"
             found(self._refusal(head, 413, why))
         elif isinstance(place, Tunnel):

@@ -56,6 +56,14 @@ def test_sites_do_not_set_the_login() -> None:
     assert values(kept, "set-cookie") == ["mylogin=1"]
 
 
+async def test_nobody_is_connected_to_elsewhere(autojump_clock: MockClock) -> None:
+    async with open_house(shop=public()) as house:
+        wire = await house.dial()
+        await wire.send_all(f"CONNECT db:5432 HTTP/1.1\r\nHost: {SHOP}\r\n\r\n".encode())
+        assert (await wire.receive_some()).startswith(b"HTTP/1.1 405")
+        assert house.web.connections == 0
+
+
 @pytest.mark.parametrize("host", ["a b", "evil@a", 'a"', "a/b", "a?b", "a\\b", "a:b", "a:80:80"])
 def test_authority_that_is_no_host_is_refused(host: str) -> None:
     fields = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")]
