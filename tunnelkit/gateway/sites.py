@@ -25,7 +25,7 @@ __all__ = [
 MAX_LABEL: Final = 63
 """Longest label of a host name, characters (RFC 1035 §2.3.4)."""
 
-_LABEL: Final = re.compile(r"(\d{1,5})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-([a-z0-9]+)")
+_LABEL: Final = re.compile(r"([1-9]\d{0,4})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-([a-z0-9]+)")
 
 
 class Access(Enum):
@@ -120,7 +120,7 @@ class Directory(Protocol):
 def read_preview_name(label: str) -> PreviewName | None:
     """Return the preview that a host's first label names; None: it is none."""
     found = _LABEL.fullmatch(label) if len(label) <= MAX_LABEL else None
-    if found is None or not 1 <= int(found[1]) <= 65_535:
+    if found is None or int(found[1]) > 65_535:
         return None
     return PreviewName(int(found[1]), found[2], found[3])
 

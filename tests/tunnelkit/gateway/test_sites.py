@@ -27,6 +27,7 @@ def head(target: str = "/", host: str = "shop.example", **fields: str) -> Reques
         ("80-my-shop-2-abc", PreviewName(80, "my-shop-2", "abc")),
         ("shop-k3j9x2", None),
         ("0-shop-x", None),
+        ("080-shop-x", None),
         ("65536-shop-x", None),
         ("80--shop-x", None),
         ("80-shop-", None),
