@@ -326,6 +326,8 @@ def http1_head(head: RequestHead, body: Frame) -> RequestHead:
     """
     cookies = list(values_of(head.fields, b"cookie"))
     kept = [(name, value) for name, value in head.fields if name.lower() != b"cookie"]
+    if all(name.lower() != b"host" for name, _ in kept):
+        kept.insert(0, (b"host", b""))  # RFC 9112 §3.2
     if cookies:
         kept.append((b"cookie", b"; ".join(cookies)))  # RFC 9113 §8.2.3
     if body is Frame.CHUNKS:

@@ -12,7 +12,8 @@ from h2.events import ResponseReceived, StreamReset
 from tests.tunnelkit.http.h2_parties import fields
 from tests.tunnelkit.http.test_h1_back import GET, World1, end
 from tests.tunnelkit.http.test_proxy import OK
-from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES
+from tunnelkit.http.body import Frame
+from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES, http1_head
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.routing import Route
 
@@ -109,3 +110,8 @@ def test_length_that_is_said_twice_is_refused(world: World1) -> None:
     world.client.ask(head, ends=False)
     assert world.client.seen(StreamReset).error_code == ErrorCodes.PROTOCOL_ERROR
     assert world.sides == []
+
+
+def test_request_without_an_authority_has_an_empty_host() -> None:
+    found = http1_head(RequestHead(b"GET", b"/a", b"2", ()), Frame.NOTHING)
+    assert found.write() == b"GET /a HTTP/1.1\r\nhost: \r\n\r\n"
