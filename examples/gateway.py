@@ -118,7 +118,7 @@ def make_flags() -> Flags:
         "--max-body-mib",
         whole_number(1, 1 << 20),
         metavar="MIB",
-        help="longest request body whose length is said; without it, any",
+        help="longest request body; without it, any",
     )
     add_endpoint_flags(flags)
     add_carrier_flags(flags)

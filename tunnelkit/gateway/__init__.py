@@ -108,7 +108,9 @@ class Gateway:
         self.endpoint = endpoint
         self.directory = directory
         self.settings = settings
-        self.limits = Limits(settings.idle_seconds, settings.request_seconds)
+        self.limits = Limits(
+            settings.idle_seconds, settings.request_seconds, settings.max_body_bytes
+        )
         self.pump = endpoint.pump
         self.reach = Reach(endpoint.network, endpoint.pump)
         self.keeper = SessionKeeper(endpoint)

@@ -47,6 +47,6 @@ class GatewaySettings:
     environment_key: str = ENVIRONMENT_KEY
     """The member of `tracestate` and `baggage` that names an environment."""
     max_body_bytes: int | None = None
-    """The longest body whose length a request says, bytes; None: any."""
+    """The longest body of a request, bytes; None: any."""
     idle_seconds: float | None = IDLE_SECONDS
     request_seconds: float | None = REQUEST_SECONDS

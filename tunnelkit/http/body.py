@@ -145,7 +145,7 @@ class BodyReader:
 
     __slots__ = (
         *("_left", "_partial", "_state", "_status"),
-        *("framing", "is_over", "on_data", "trailers"),
+        *("framing", "is_over", "on_data", "size", "trailers"),
     )
 
     def __init__(self, framing: Framing, status: int = 400) -> None:
@@ -154,6 +154,8 @@ class BodyReader:
         """Told of the bytes of the body, without what frames them."""
         self.is_over = framing.frame is Frame.NOTHING
         """Whether the message has ended."""
+        self.size = 0
+        """How many bytes of the body have come, without what frames them."""
         self.trailers: Fields = ()
         """Fields behind the last chunk."""
         self._left = framing.length
@@ -176,6 +178,7 @@ class BodyReader:
         if frame is Frame.CHUNKS:
             return self._take_chunks(data)
         part = data if frame is not Frame.LENGTH else data[: self._left]
+        self.size += len(part)
         if self.on_data is not None:
             self.on_data(part)
         if frame is Frame.LENGTH:
@@ -204,6 +207,7 @@ class BodyReader:
         while at < len(data) and not self.is_over:
             if self._state is _CHUNK_DATA:
                 part = data[at : at + self._left]
+                self.size += len(part)
                 if self.on_data is not None:
                     self.on_data(part)
                 found.append(part)

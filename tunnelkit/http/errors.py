@@ -23,6 +23,7 @@ class Rule(Enum):
     BOTH = "there are both Content-Length and Transfer-Encoding"
     ENCODING = "Transfer-Encoding is something else than chunked"
     CHUNK = "a chunk is not SIZE in hexadecimal digits, CRLF, its bytes, CRLF"
+    BODY_SIZE = "the body is too long"
     TRAILER = "a trailer says how the message is framed or where it goes"
     TARGET = "the target is no path, no URL, no * of OPTIONS, and no host and port of CONNECT"
     TARGET_SIZE = "the target is too long"

@@ -120,6 +120,9 @@ class H2Proxy:
         elif isinstance(event, DataReceived):
             size, data = event.flow_controlled_length or 0, event.data or b""
             exchange.missing_bytes -= len(data)
+            if self._is_too_long(exchange):
+                self.side.acknowledge(exchange.client_id, size)
+                return
             exchange.up.take(data, size, is_last=event.stream_ended is not None)
             self.forget_if_done(exchange)
         elif isinstance(event, TrailersReceived):
@@ -134,6 +137,15 @@ class H2Proxy:
             self.forget_if_done(exchange)
         elif isinstance(event, StreamReset):
             self._given_up(exchange, int(event.error_code or 0))
+
+    def _is_too_long(self, exchange: Exchange) -> bool:
+        """Refuse a request of which more came than may come."""
+        most = self.owner.limits.body_bytes
+        if most is None or -exchange.missing_bytes <= most:
+            return False
+        self._withdraw(exchange, ErrorCodes.CANCEL)
+        self.answer(exchange, 413, f"a request may have {most} bytes")
+        return True
 
     def _begin(self, event: RequestReceived) -> None:
         stream_id, headers = event.stream_id or 0, event.headers or []

@@ -97,6 +97,9 @@ class HttpProxy(Intake):
         if not exchange.takes_body:
             return 0
         pieces, used = exchange.body.take(data)
+        most = self.owner.limits.body_bytes
+        if most is not None and exchange.body.size > most:
+            raise HttpRefused(413, Rule.BODY_SIZE, f"more than {most} bytes")
         exchange.back.outlet.send(pieces)
         if exchange.body.is_over:
             self._asked(exchange)

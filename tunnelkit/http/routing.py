@@ -42,13 +42,16 @@ NO_ROUTE: Final = Route(None)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a client may take, seconds; None: as long as it likes."""
+    """How long a client may take, seconds, and how much it may send; None: as much as it likes."""
 
     idle_seconds: float | None = None
     """Between an answer and the next request.  Stops: clients that keep places they do not use."""
     request_seconds: float | None = None
     """From a request's first byte to the last one of its answer; what was joined for good, as for
     WebSockets, has no limit.  Stops: uploads and downloads that go on for ever, byte by byte."""
+    body_bytes: int | None = None
+    """The longest body of a request, bytes; None: any.  Stops: uploads that fill somebody's disk,
+    whether they say how long they are or not."""
 
 
 NO_LIMITS: Final = Limits()

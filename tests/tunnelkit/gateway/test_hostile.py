@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.tunnelkit.gateway.house import SHOP, Book, open_house, public
+from tests.tunnelkit.gateway.house import DOMAIN, SHOP, Book, open_house, public
 from tunnelkit.addresses import Address
-from tunnelkit.gateway import PreviewName, Site
+from tunnelkit.gateway import GatewaySettings, PreviewName, Site
 from tunnelkit.http.back import Exchange
 from tunnelkit.http.proxy import HttpProxy
 
@@ -74,3 +74,14 @@ async def test_client_of_http2_that_does_not_leave_is_left(autojump_clock: MockC
         await wire.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
         await trio.sleep(100)
         assert house.gateway.open_count == 0
+
+
+async def test_body_without_a_length_has_its_limit_too(autojump_clock: MockClock) -> None:
+    settings = GatewaySettings(domain=DOMAIN, max_body_bytes=1000)
+    async with open_house(settings=settings, shop=public()) as house:
+        wire = await house.dial()
+        head = f"POST / HTTP/1.1\r\nHost: {SHOP}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await wire.send_all(head.encode() + b"3e8\r\n" + bytes(1000) + b"\r\n")
+        await trio.sleep(1)
+        await wire.send_all(b"1\r\nx\r\n")
+        assert (await wire.receive_some()).startswith(b"HTTP/1.1 413")

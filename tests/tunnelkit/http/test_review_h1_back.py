@@ -15,7 +15,7 @@ from tests.tunnelkit.http.test_proxy import OK
 from tunnelkit.http.body import Frame
 from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES, http1_head
 from tunnelkit.http.head import RequestHead
-from tunnelkit.http.routing import Route
+from tunnelkit.http.routing import Limits, Route
 
 NO = b"HTTP/1.1 404 Gone\r\nContent-Length: 2\r\n\r\nno"
 
@@ -115,3 +115,15 @@ def test_length_that_is_said_twice_is_refused(world: World1) -> None:
 def test_request_without_an_authority_has_an_empty_host() -> None:
     found = http1_head(RequestHead(b"GET", b"/a", b"2", ()), Frame.NOTHING)
     assert found.write() == b"GET /a HTTP/1.1\r\nhost: \r\n\r\n"
+
+
+def test_body_without_a_length_has_its_limit_too() -> None:
+    world = World1(limits=Limits(body_bytes=1000))
+    world.asked(fields("/a", "POST"), ends=False)
+    world.client.machine.send_data(1, bytes(1000))
+    world.client.push()
+    assert world.sides[0].ended == ""
+    world.client.machine.send_data(1, b"x")
+    world.client.push()
+    assert world.client.seen(ResponseReceived).headers[0] == (":status", "413")
+    assert world.sides[0].ended == "reset"
