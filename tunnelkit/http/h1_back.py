@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["H1Back", "http1_head"]
 
-MAX_UNTAKEN_BYTES: Final = 256 * 1024
+MAX_UNTAKEN_BYTES: Final = 64 * 1024
 """How much of an answer may wait for the client's window, bytes.  Stops: a client that opens none
 and lets us keep everything."""
 
