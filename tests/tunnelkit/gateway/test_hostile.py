@@ -85,3 +85,15 @@ async def test_body_without_a_length_has_its_limit_too(autojump_clock: MockClock
         await trio.sleep(1)
         await wire.send_all(b"1\r\nx\r\n")
         assert (await wire.receive_some()).startswith(b"HTTP/1.1 413")
+
+
+async def test_lookups_end_with_the_gateway(autojump_clock: MockClock) -> None:
+    async with open_house() as house:
+        book = house.gateway.directory = Hanging()
+        wire = await house.dial()
+        await wire.send_all(GET)
+        await trio.sleep(1)
+        house.lab.end("gateway")
+        with pytest.raises(trio.BrokenResourceError):
+            await wire.receive_some()
+        assert book.asked == 0
