@@ -159,18 +159,21 @@ def _site(name: str, found: _Site, place: str) -> Site:
         raise ConfigurationError(f"{place}: access is for an organisation, and none is named")
     if found.access is Access.OWNER and not found.owner:
         raise ConfigurationError(f"{place}: access is for the owner, and none is named")
-    return Site(
-        name,
-        upstream,
-        found.access,
-        found.owner,
-        found.organisation,
-        found.environment,
-        Interception(found.intercept) if found.intercept else None,
-        found.http2,
-        found.host,
-        rewrites=found.rewrites,
-    )
+    try:
+        return Site(
+            name,
+            upstream,
+            found.access,
+            found.owner,
+            found.organisation,
+            found.environment,
+            Interception(found.intercept) if found.intercept else None,
+            found.http2,
+            found.host,
+            rewrites=found.rewrites,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
 
 
 def _callers(found: Mapping[str, _Caller]) -> dict[bytes, Caller]:

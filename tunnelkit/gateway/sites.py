@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Final, Protocol
 
 from tunnelkit.addresses import Address, Destination
+from tunnelkit.errors import ConfigurationError
+from tunnelkit.http.head import is_host
 
 __all__ = [
     "Access",
@@ -25,6 +27,10 @@ __all__ = [
 MAX_LABEL: Final = 63
 """Longest label of a host name, characters (RFC 1035 §2.3.4)."""
 
+MAX_ENVIRONMENT: Final = 256
+"""Longest id of an environment, characters: that of a value in `tracestate` (W3C Trace Context)."""
+
+_ENVIRONMENT: Final = re.compile(rf"[\x21-\x2b\x2d-\x3a\x3c\x3e-\x7e]{{0,{MAX_ENVIRONMENT}}}")
 _LABEL: Final = re.compile(r"([1-9]\d{0,4})-([a-z0-9](?:[a-z0-9-]*[a-z0-9])?)-([a-z0-9]+)")
 
 
@@ -49,7 +55,11 @@ class Interception:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a host or a path leads to."""
+    """What a host or a path leads to.
+
+    Raises:
+        ConfigurationError: its environment or its host cannot be said in a request.
+    """
 
     name: str
     """What people call it; it stands on pages."""
@@ -70,6 +80,15 @@ class Site:
     by the gateway."""
     rewrites: bool = True
     """Whether a prefix that was taken off is put back into ``Location`` and paths of cookies."""
+
+    def __post_init__(self) -> None:
+        if _ENVIRONMENT.fullmatch(self.environment) is None:
+            raise ConfigurationError(
+                f"environment {self.environment[:40]!r}: at most {MAX_ENVIRONMENT} visible ASCII "
+                "characters, without , ; and ="
+            )
+        if not (self.host.isascii() and is_host(self.host.encode())):
+            raise ConfigurationError(f"host {self.host[:40]!r}: write HOST or HOST:PORT")
 
 
 @dataclass(frozen=True, slots=True)

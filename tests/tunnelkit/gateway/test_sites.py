@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunnelkit.addresses import Address
+from tunnelkit.errors import ConfigurationError
 from tunnelkit.gateway import Access, Caller, Entry, PreviewName, Site, may_enter, read_preview_name
 from tunnelkit.gateway.places import Api, NoPreview, PathRoute, Preview, Tunnel, place_of
 from tunnelkit.http.head import RequestHead
@@ -95,3 +96,19 @@ def test_places(request_: RequestHead, place: object) -> None:
 
 def test_without_a_domain_no_host_is_special() -> None:
     assert place_of(head("/", "80-shop-x.p.example"), "", "/tunnel") == Api()
+
+
+@pytest.mark.parametrize(
+    "environment", ["a\r\nX: y", "a,env=b", "a;b", "a=b", "a b", "é", "a" * 257]
+)
+def test_environment_is_one_word(environment: str) -> None:
+    assert Site("shop", UPSTREAM, environment="env-7:a").environment == "env-7:a"
+    with pytest.raises(ConfigurationError, match="environment"):
+        Site("shop", UPSTREAM, environment=environment)
+
+
+@pytest.mark.parametrize("host", ["a\r\nX: y", "a b", "a/b", "é"])
+def test_host_is_one(host: str) -> None:
+    assert Site("shop", UPSTREAM, host="localhost:3000").host == "localhost:3000"
+    with pytest.raises(ConfigurationError, match="host"):
+        Site("shop", UPSTREAM, host=host)
