@@ -96,4 +96,5 @@ async def test_lookups_end_with_the_gateway(autojump_clock: MockClock) -> None:
         house.lab.end("gateway")
         with pytest.raises(trio.BrokenResourceError):
             await wire.receive_some()
+        await trio.sleep(1)
         assert book.asked == 0
