@@ -174,7 +174,8 @@ class H2Proxy:
     def _routed(self, exchange: Exchange, route: Route) -> None:
         """It is known where a request goes."""
         if self._exchanges.get(exchange.client_id) is not exchange:
-            return  # the client has given it up in the meantime
+            route.give_up()  # the client has given it up in the meantime
+            return
         exchange.go(route)
         if route.reply is not None:
             self._reply(exchange, route.reply)

@@ -164,7 +164,8 @@ class HttpProxy(Intake):
     def _routed(self, exchange: Exchange, route: Route) -> None:
         """It is known where a request goes."""
         if exchange is not self._exchange:
-            return  # the client has left in the meantime
+            route.give_up()  # the client has left in the meantime
+            return
         exchange.go(route)
         if route.watch is not None and exchange.body.is_over:
             route.watch.request_ended(())

@@ -35,6 +35,11 @@ class Route:
     """Whether the server is asked by HTTP/1.1, whatever the client speaks."""
     watch: Watch | None = None
 
+    def give_up(self) -> None:
+        """Nobody goes that way: whoever looks on has nothing to wait for."""
+        if self.watch is not None:
+            self.watch.over("the client left before it was known where the request goes")
+
 
 NO_ROUTE: Final = Route(None)
 """Of a request of which it is not known yet where it goes."""

@@ -11,7 +11,7 @@ from h2.events import ResponseReceived, StreamReset
 
 from tests.tunnelkit.http.h2_parties import fields
 from tests.tunnelkit.http.test_h1_back import GET, World1, end
-from tests.tunnelkit.http.test_proxy import OK
+from tests.tunnelkit.http.test_proxy import OK, World
 from tunnelkit.http.body import Frame
 from tunnelkit.http.h1_back import MAX_UNTAKEN_BYTES, http1_head
 from tunnelkit.http.head import RequestHead
@@ -55,8 +55,12 @@ class Watched(World1):
     """A world in which somebody looks on."""
 
     watch: Watch = field(default_factory=Watch)
+    late_routes: list[Callable[[Route], None]] | None = None
 
     def route(self, head: RequestHead, found: Callable[[Route], None]) -> None:
+        if self.late_routes is not None:
+            self.late_routes.append(found)
+            return
         found(Route("web", is_http1=True, watch=self.watch))
 
 
@@ -127,3 +131,24 @@ def test_body_without_a_length_has_its_limit_too() -> None:
     world.client.push()
     assert world.client.seen(ResponseReceived).headers[0] == (":status", "413")
     assert world.sides[0].ended == "reset"
+
+
+def test_whoever_looks_on_is_told_of_a_client_that_left_before_its_route() -> None:
+    world = Watched()
+    world.late_routes = []
+    world.client.ask(fields("/a"))
+    world.client.machine.reset_stream(1)
+    world.client.push()
+    world.late_routes[0](Route("web", is_http1=True, watch=world.watch))
+    assert len(world.watch.ends) == 1
+
+
+def test_whoever_looks_on_is_told_of_a_client_of_http1_that_left_before_its_route() -> None:
+    watch = Watch()
+    routes: list[Callable[[Route], None]] = []
+    world = World()
+    world.route = lambda head, found: routes.append(found)  # type: ignore[method-assign] # a fake
+    world.client.push(GET)
+    world.proxy.reset(0, "gone")
+    routes[0](Route("web", watch=watch))
+    assert len(watch.ends) == 1
