@@ -78,7 +78,7 @@ def test_every_limit_is_in_the_security_page() -> None:
     assert is_limit - {"BROKER_MAX_CAP_BYTES"} <= named
 
 
-PARTS_WITH_LIMITS = ("", "carriers.", "outgoing.", "rpc.", "http.", "sidecar.")
+PARTS_WITH_LIMITS = ("", "carriers.", "outgoing.", "rpc.", "http.", "sidecar.", "gateway.")
 
 
 def test_every_limit_of_a_module_that_the_security_page_names_exists() -> None:
