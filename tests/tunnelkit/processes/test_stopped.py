@@ -49,7 +49,7 @@ async def test_a_stopped_devbox_does_not_slow_another_session(
             assert await stage.call("dev", slow) == b"dev:" + slow
 
         transfers.start_soon(upload)
-        await wait_more(stage.copies["dev"], 1)
+        await wait_size(stage.copies["dev"], 1)
         stage.devboxes["dev"].send(signal.SIGSTOP)
         with trio.fail_after(30):
             assert await stage.call("eve", fast) == b"eve:" + fast
@@ -70,15 +70,14 @@ async def test_a_broker_that_is_killed_again_and_again_loses_nothing(
 
         for name in data:
             transfers.start_soon(transfer, name)
-        for _ in range(3):
-            await wait_more(stage.copies["dev"], 4 * MIB)
+        for share in (1, 2, 3):
+            await wait_size(stage.copies["dev"], share * 8 * MIB)
             broker.process.kill()
             await broker.wait()
             broker = await programs.broker(listen=link)
 
 
-async def wait_more(copy: Copy, size: int) -> None:
-    """Wait until some more bytes have reached a copy."""
-    goal = copy.size + size
-    while copy.size < goal:  # noqa: ASYNC110 # no event tells it
+async def wait_size(copy: Copy, size: int) -> None:
+    """Wait until so many bytes have reached a copy."""
+    while copy.size < size:  # noqa: ASYNC110 # no event tells it
         await trio.sleep(0.001)
