@@ -5,7 +5,7 @@ be as large as a message, so bytes are counted as well, over all calls of a conn
 
 * the arguments of calls and notifications that are carried out, from their arrival to their end;
 * items that have arrived and were not taken; of payloads, all that the peer has leave to send;
-* answers of a batch that wait for the others.
+* answers that wait to be sent, because the peer does not read, or for the others of a batch.
 
 With much of it waiting, streams get leave to send only a little at a time: none of them stands
 still, and none fills the memory.  What would go beyond `MAX_WAITING_BYTES` is refused.

@@ -230,11 +230,19 @@ class Serving:
 
     async def _answer_when_due(self, message: bytes, served: Served) -> None:
         """Answer once there is room, unless nobody waits for it any more."""
+        counted = len(message) if served.batch is None else 0  # a batch counts its own
+        try:
+            self._backlog.add(counted)
+        except RpcError as error:  # whoever lets so much wait does not read it
+            message = encode_error(served.request.id, error.code, error.text)
+            counted = 0
         try:
             if not served.is_cancelled:
                 await self._sending.wait_room()
         except PeerGone:
             pass
+        finally:
+            self._backlog.change(-counted)
         if not served.is_cancelled:
             self.answer(message, served.batch, served.request.id)
         elif served.batch is not None:

@@ -14,7 +14,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
-from trio.testing import MockClock, memory_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair
 
 from tests.tunnelkit.rpc.test_peer import call_of
 from tunnelkit.rpc import LineChannel, NotServed, Peer, RpcCode, RpcError, Service, open_peer
@@ -202,6 +202,22 @@ async def test_answers_of_batches_are_bounded(autojump_clock: MockClock) -> None
         answers = [json.loads(await channel.receive() or b"") for _ in range(30)]
         errors = [one["error"]["code"] for some in answers for one in some if "error" in one]
         assert errors == [RpcCode.TOO_LARGE] * (30 - MAX_WAITING_BYTES // (3 * MIB))
+        assert server._backlog.used == 0
+
+
+async def test_answers_that_nobody_reads_are_bounded(autojump_clock: MockClock) -> None:
+    left, right = lockstep_stream_pair()  # nothing is in between: what is not read is not sent
+    channel = LineChannel(left)
+    async with open_peer(LineChannel(right), serve=[RealStore()]) as server:
+        for number in range(40):
+            await channel.send([json.dumps(call_of("store.echo", [3 * MIB], number)).encode()])
+        await trio.sleep(1)
+        assert server._backlog.used <= MAX_WAITING_BYTES + 20_000
+        answers = [json.loads(await channel.receive() or b"") for _ in range(40)]
+        codes = [one["error"]["code"] for one in answers if "error" in one]
+        assert set(codes) == {RpcCode.BUSY}
+        assert 40 - len(codes) >= MAX_WAITING_BYTES // (3 * MIB)
+        await trio.sleep(1)
         assert server._backlog.used == 0
 
 
