@@ -127,7 +127,8 @@ class Gateway:
         self._peers: set[str] = set()
         self._changed = trio.Event()
         self._emptied = trio.Event()
-        self._clients: set[PipeEnd] = set()
+        self._clients: dict[PipeEnd, GatewayVisitor | None] = {}
+        """None: it has not said yet what it speaks."""
 
     @property
     def addresses(self) -> list[Address]:
@@ -173,11 +174,11 @@ class Gateway:
 
             pipe = tapped(pipe, self.byte_recorder, pipe.description, "gateway")
         end = PipeEnd(pipe, self._over)
-        self._clients.add(end)
+        self._clients[end] = None
         _Arriving(self, end, scheme)
 
     def _over(self, end: PipeEnd) -> None:
-        self._clients.discard(end)
+        self._clients.pop(end, None)
         if not self._clients:
             self._emptied.set()
 
@@ -227,13 +228,22 @@ class Gateway:
 
     # --- life ---------------------------------------------------------------------------------
 
+    def arrived(self, end: PipeEnd, visitor: GatewayVisitor) -> None:
+        """A client has said what it speaks."""
+        if end in self._clients:
+            self._clients[end] = visitor
+
     async def drain(self, timeout: float) -> None:
-        """Accept no more, and wait until connections are over, or *timeout* seconds are.
+        """Accept no more, let clients go behind their answers, and wait until they have gone, or
+        *timeout* seconds are over.
 
         Cancellation: atomic.
         """
         for door in self.doors:
             door.close()
+        for visitor in list(self._clients.values()):
+            if visitor is not None:
+                visitor.proxy.leave()
         with trio.move_on_after(timeout):
             while self._clients:
                 self._emptied = trio.Event()
@@ -271,6 +281,7 @@ class _Arriving:
         is_http2 = found.kind is Kind.HTTP2
         client = self._end.pipe.description
         visitor = GatewayVisitor(self._gateway, client, self._scheme, is_http2=is_http2)
+        self._gateway.arrived(self._end, visitor)
         visitor.proxy.join(self._end)
         self._end.join(visitor.proxy, self._first)
         return len(data)

@@ -221,6 +221,16 @@ class H2Proxy:
         if cancel is not None:
             cancel()
 
+    def leave(self) -> None:
+        """Let the client go: now if it asks for nothing, else behind its answers."""
+        if self._is_over:
+            return
+        if self._exchanges:
+            self._is_leaving = True
+        else:
+            self.side.machine.close_connection()
+            self._leave()
+
     def _is_idle_for_long(self) -> None:
         self._cancel_idle = None
         untaken, self._untaken_bytes = self._untaken_bytes, self.side.outlet.waiting_bytes

@@ -67,6 +67,7 @@ class HttpProxy(Intake):
         self._last: Back | None = None
         self._tunnel: Back | None = None
         self._client_ended = False
+        self._is_leaving = False
         self._is_ending = False
         """Whether the last byte for the client was sent: what it still sends is thrown away."""
         self._is_over = False
@@ -272,7 +273,7 @@ class HttpProxy(Intake):
     def answered(self, exchange: Exchange, *, keeps: bool) -> None:
         """The last byte of an answer has gone to the client."""
         exchange.is_answered = True
-        exchange.keeps = exchange.keeps and keeps
+        exchange.keeps = exchange.keeps and keeps and not self._is_leaving
         if not keeps:
             self.drop(exchange.back)
         if exchange.keeps and not self._client_ended:
@@ -341,6 +342,12 @@ class HttpProxy(Intake):
         back.close()
 
     # --- the end ------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Let the client go: now if it asks for nothing, else behind its answer."""
+        self._is_leaving = True
+        if self.is_idle and not self._head:
+            self._end()
 
     def refuse(self, error: HttpRefused) -> None:
         """The client's message, or a server's answer to it, is not carried on."""

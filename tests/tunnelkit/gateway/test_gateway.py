@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.faults.lab import address
 from tests.tunnelkit.faults.wires import Service, Wire, serve
-from tests.tunnelkit.gateway.house import DOMAIN, SHOP, open_house, public, tell
+from tests.tunnelkit.gateway.house import DOMAIN, SHOP, Answer, open_house, public, tell
 from tests.tunnelkit.sidecar.stage import run_devbox
 from tunnelkit.addresses import Destination
 from tunnelkit.gateway import Access, Caller, GatewaySettings, Interception, Site
@@ -282,6 +282,32 @@ async def test_request_that_never_ends_is_ended(autojump_clock: MockClock) -> No
         assert (answer.status, "more than 60 s" in answer.body) == (504, True)
         await trio.sleep(5)
         assert house.gateway.open_count == 0
+
+
+async def test_drain_lets_idle_clients_go_and_the_others_behind_their_answers(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_house(handler=slow, shop=public()) as house, trio.open_nursery() as nursery:
+        idle, busy = await house.client(), await house.client()
+        await idle.get()
+        answers: list[Answer] = []
+
+        async def ask() -> None:
+            answers.append(await busy.get())
+
+        nursery.start_soon(ask)
+        await trio.sleep(1)
+        begun = trio.current_time()
+        await house.gateway.drain(60)
+        assert 4 <= trio.current_time() - begun < 10  # the time of the answer, and to say goodbye
+        assert [answer.status for answer in answers] == [200]
+
+
+async def slow(service: Service, wire: Wire) -> None:
+    """Answer after five seconds."""
+    while await service.receive(wire):
+        await trio.sleep(5)
+        await wire.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 async def test_what_runs_ends_with_the_gateway(autojump_clock: MockClock) -> None:
