@@ -3,21 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import Buffer, End
 
 from .body import BodyReader, Frame, framing_of_response, keeps_connection
 from .errors import HttpRefused
-from .head import MAX_HEAD_BYTES, RequestHead, ResponseHead, read_response
+from .head import RequestHead, ResponseHead, read_response
 from .intake import Intake
+from .outlet import Outlet
 from .routing import NO_ROUTE, Route
 
-if TYPE_CHECKING:
-    from .proxy import HttpProxy
+__all__ = ["NOBODY", "Back", "Exchange", "Front"]
 
-__all__ = ["NOBODY", "Back", "Exchange"]
+
+class Front(Protocol):
+    """The client's side, as the connection to a server sees it."""
+
+    outlet: Outlet
+
+    def attached(self, back: Back) -> None:
+        """The server was connected to."""
+
+    def failed(self, back: Back, status: int, why: str) -> None:
+        """The server could not be connected to."""
+
+    def begun(self, exchange: Exchange, head: ResponseHead, *, is_followed: bool) -> None:
+        """The head of an answer goes to the client."""
+
+    def answered(self, exchange: Exchange, *, keeps: bool) -> None:
+        """The last byte of an answer has gone to the client."""
+
+    def joined(self, back: Back) -> None:
+        """The protocol has changed: from now on the two connections are one."""
+
+    def is_joined(self, back: Back) -> bool:
+        """Return whether the two connections are one."""
+
+    def tunnel_finished(self) -> None:
+        """The server sends no more into the joined connection."""
+
+    def lost(self, back: Back, why: str, *, is_broken: bool = True) -> None:
+        """The connection is gone."""
+
+    def refuse(self, error: HttpRefused) -> None:
+        """The answer is not carried on."""
+
+    def pull(self) -> None:
+        """Take more of the client's bytes."""
 
 
 class Exchange:
@@ -72,14 +106,13 @@ class Exchange:
 class Back(Intake):
     """The connection to one server; its bytes are pushed into it."""
 
-    def __init__(self, proxy: HttpProxy | None, exchange: Exchange | None) -> None:
+    def __init__(self, proxy: Front | None, exchange: Exchange | None) -> None:
         super().__init__()
         self.is_attached = False
         self.answer_count = 0
         """How many answers have come over it."""
         self._proxy = proxy
         self._exchange = exchange
-        self._head = b""
         self._keeps = True
 
     @property
@@ -149,16 +182,11 @@ class Back(Intake):
             self._answered(proxy, exchange, has_more=used < len(data))
         return used
 
-    def _take_head(self, proxy: HttpProxy, exchange: Exchange, data: Buffer) -> int:
-        before = len(self._head)
-        lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
-        found = read_response(lines)
-        if found is None:
-            self._head = lines
-            return len(lines) - before
-        head, size = found
-        self._head = b""
-        has_more = size - before < len(data)
+    def _take_head(self, proxy: Front, exchange: Exchange, data: Buffer) -> int:
+        head, used = self._read_head(data, read_response)
+        if head is None:
+            return used
+        has_more = used < len(data)
         framing = framing_of_response(head, exchange.head.method)
         response = BodyReader(framing, 502)
         is_final = head.status >= 200 and framing.frame is not Frame.TUNNEL
@@ -175,9 +203,9 @@ class Back(Intake):
             self._keeps = is_kept and framing.frame is not Frame.CLOSE
             if response.is_over:
                 self._answered(proxy, exchange, has_more=has_more)
-        return size - before
+        return used
 
-    def _answered(self, proxy: HttpProxy, exchange: Exchange, *, has_more: bool = False) -> None:
+    def _answered(self, proxy: Front, exchange: Exchange, *, has_more: bool = False) -> None:
         """An answer is over; what comes right behind it is the answer to no request."""
         self._keeps &= not has_more
         self.answer_count += 1

@@ -20,7 +20,6 @@ from .h2_fields import headers_of_answer, is_answer, is_trailers, trailers_of
 from .h2_lane import Exchange
 from .h2_side import Headers
 from .head import (
-    MAX_HEAD_BYTES,
     Fields,
     RequestHead,
     ResponseHead,
@@ -61,7 +60,6 @@ class H1Back(Intake):
         """Whether the request under way has one; what was sent of it is not kept."""
         self._is_chunked = False
         self._keeps = True
-        self._head = b""
         self._response: BodyReader | None = None
         self._pieces: list[bytes] = []
         """Of the answer's body, in what is being taken."""
@@ -221,14 +219,9 @@ class H1Back(Intake):
         down.take(data, len(data), is_last=response.is_over and not response.trailers)
 
     def _take_head(self, proxy: H2Proxy, exchange: Exchange, data: Buffer) -> int:
-        before = len(self._head)
-        lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
-        found = read_response(lines)
-        if found is None:
-            self._head = lines
-            return len(lines) - before
-        head, size = found
-        self._head = b""
+        head, used = self._read_head(data, read_response)
+        if head is None:
+            return used
         framing = framing_of_response(head, exchange.head.method)
         headers = headers_of_answer(head)
         if framing.frame is Frame.TUNNEL or not is_answer(headers):
@@ -237,7 +230,7 @@ class H1Back(Intake):
             self._begin_answer(head, BodyReader(framing, 502))
         is_last = self._response is not None and self._response.is_over
         proxy.begun(exchange, headers, is_last=is_last)
-        return size - before
+        return used
 
     def _begin_answer(self, head: ResponseHead, response: BodyReader) -> None:
         self._response = response

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
 from tunnelkit.wire.stream import Buffer
 
 from .errors import HttpRefused
+from .head import MAX_HEAD_BYTES
 from .outlet import Outlet
 
 __all__ = ["Intake"]
+
+T = TypeVar("T")
 
 
 class Intake(ABC):
@@ -18,6 +23,8 @@ class Intake(ABC):
     def __init__(self) -> None:
         self.outlet = Outlet()
         self._is_taking = False
+        self._head = b""
+        """Lines of a head of which not all has come."""
 
     def offer(self, data: Buffer) -> int:
         taken = 0
@@ -39,6 +46,23 @@ class Intake(ABC):
         """Take more of its bytes: it pushes them, unless it does so right now."""
         if not self._is_taking:
             self.outlet.end.resume()
+
+    def _read_head(
+        self, data: Buffer, read: Callable[[bytes], tuple[T, int] | None]
+    ) -> tuple[T | None, int]:
+        """Return the head that ends in *data*, and how many bytes of *data* it took.
+
+        Raises:
+            HttpRefused: it is none.
+        """
+        before = len(self._head)
+        lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
+        found = read(lines)
+        if found is None:
+            self._head = lines
+            return None, len(lines) - before
+        self._head = b""
+        return found[0], found[1] - before
 
     @abstractmethod
     def _take(self, data: Buffer) -> int:

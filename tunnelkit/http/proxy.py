@@ -34,7 +34,7 @@ from .answers import Reply, head_of_reply
 from .back import Back, Exchange
 from .body import BodyReader, Frame, framing_of_request
 from .errors import HttpRefused, Rule
-from .head import MAX_HEAD_BYTES, RequestHead, ResponseHead, read_request
+from .head import RequestHead, ResponseHead, read_request
 from .intake import Intake
 from .routing import NO_ROUTE, Owner, Reached, Route
 
@@ -59,7 +59,6 @@ class HttpProxy(Intake):
         super().__init__()
         self.owner = owner
         self.request_count = 0
-        self._head = b""
         self._cancel_timer: Callable[[], None] | None = None
         """Of what the client is to do next: begin a request, end its head, or leave."""
         self._exchange: Exchange | None = None
@@ -113,21 +112,15 @@ class HttpProxy(Intake):
         self._ended_one(exchange)
 
     def _take_head(self, data: Buffer) -> int:
-        before = len(self._head)
-        if not before:
+        if not self._head:
             self._stop_timer()
-        lines = self._head + bytes(data[: MAX_HEAD_BYTES + 4 - before])
-        found = read_request(lines)
-        if found is None:
-            self._head = lines
-            if self._cancel_timer is None:
-                self._cancel_timer = self.owner.start_timer(HEAD_SECONDS, self._head_is_late)
-            return len(lines) - before
-        head, size = found
-        self._head = b""
-        self._stop_timer()
-        self._begin(head)
-        return size - before
+        head, used = self._read_head(data, read_request)
+        if head is not None:
+            self._stop_timer()
+            self._begin(head)
+        elif self._cancel_timer is None:
+            self._cancel_timer = self.owner.start_timer(HEAD_SECONDS, self._head_is_late)
+        return used
 
     def _wait_for_request(self) -> None:
         """The client may take its time to ask for something, but not for ever."""
