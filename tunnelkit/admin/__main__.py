@@ -17,6 +17,7 @@ from tunnelkit.auth import MAX_REVOCATIONS_BYTES
 from tunnelkit.auth.files import read_file
 from tunnelkit.errors import ConfigurationError, TunnelError
 
+from .asked import request_in
 from .capturing import record
 from .client import call_admin
 from .live import can_show_screen, print_events
@@ -274,6 +275,11 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "-H", dest="headers", action="append", default=[], metavar="'NAME: VALUE'", type=_header
     )
     explain.add_argument("--trace", default="", metavar="ID", help="the id in `traceparent`")
+    explain.add_argument(
+        "--request",
+        metavar="FILE",
+        help="the request as text, as `curl -v` shows it; - is stdin",
+    )
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -284,6 +290,8 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _explain_params(options: argparse.Namespace) -> dict[str, object]:
+    if options.request is not None:
+        return {"port": options.port, **request_in(_text_of(options.request))}
     return {
         "port": options.port,
         "method": options.verb,
@@ -291,6 +299,12 @@ def _explain_params(options: argparse.Namespace) -> dict[str, object]:
         "headers": dict(options.headers),
         "trace": options.trace,
     }
+
+
+def _text_of(path: str) -> str:
+    if path == "-":
+        return sys.stdin.read()
+    return read_file(path, "request").decode("utf-8", "surrogateescape")
 
 
 def _rule_params(options: argparse.Namespace) -> dict[str, object]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.peers.python_proxies import MITMPROXY_FOLDER
 from tests.tunnelkit.capture.exchanges import (
     Clock,
     recorded,
@@ -359,3 +362,22 @@ def test_surrogates_and_nul_are_carried() -> None:
     assert call.body == body
     assert call.answer is not None
     assert call.answer.body == body
+
+
+# --- a reader of others ---------------------------------------------------------------------------
+
+MITMDUMP = MITMPROXY_FOLDER / "bin" / "mitmdump"
+
+
+@pytest.mark.skipif(
+    not MITMDUMP.exists(), reason="mitmproxy: `make .bench/mitmproxy/.installed` installs it"
+)
+def test_mitmproxy_reads_it(tmp_path: Path) -> None:
+    head = request(b"/price?x=1", method=b"POST")
+    found = recorded(head, b'{"a": 1}', response(JSON), b'{"price": 3}')
+    (tmp_path / "a.har").write_bytes(b"".join(write_har([found])))
+    command = [str(MITMDUMP), "-nr", str(tmp_path / "a.har"), "--flow-detail", "3"]
+    seen = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    assert "POST http" in seen
+    assert "/price?x=1" in seen
+    assert '"price": 3' in seen
