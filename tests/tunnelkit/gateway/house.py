@@ -148,12 +148,15 @@ async def open_house(
     *,
     handler: Callable[[Service, Wire], Awaitable[None]] = tell,
     settings: GatewaySettings | None = None,
+    brokers: tuple[str, ...] = ("broker",),
+    bandwidth: float | None = None,
     **previews: Site,
 ) -> AsyncGenerator[House]:
     """Run a gateway, and a service "web" behind it; *previews* are those of port 80, hash "x"."""
-    async with open_lab() as lab:
-        await lab.broker()
-        endpoint = await lab.endpoint("gate")
+    async with open_lab(bandwidth=bandwidth) as lab:
+        for name in brokers:
+            await lab.broker(name)
+        endpoint = await lab.endpoint("gate", *brokers)
         book = Book({f"80-{name}-x": site for name, site in previews.items()})
         opened = open_gateway(
             endpoint,

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.tunnelkit.faults.lab import address
+from tests.tunnelkit.faults.lab import address, pattern
 from tests.tunnelkit.faults.wires import Service, Wire, serve
 from tests.tunnelkit.gateway.house import DOMAIN, SHOP, Answer, open_house, public, tell
 from tests.tunnelkit.sidecar.stage import run_devbox
@@ -45,6 +45,30 @@ async def test_preview_of_what_a_peer_serves(autojump_clock: MockClock) -> None:
         await run_devbox(house.lab)
         await serve(house.lab, "copy", 9080, tell, "copy")
         assert (await house.get()).body.startswith("copy GET /")
+
+
+async def test_download_outlives_the_broker_that_carries_it(autojump_clock: MockClock) -> None:
+    data = pattern("data", 2_000_000)
+
+    async def pour(service: Service, wire: Wire) -> None:
+        await service.receive(wire)
+        await wire.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + data)
+
+    site, brokers = replace(public(), upstream=Destination("web", "dev")), ("one", "two")
+    async with open_house(brokers=brokers, bandwidth=1e6, shop=site) as house:
+        await run_devbox(house.lab, "dev", *brokers)
+        await serve(house.lab, "copy", 9080, pour, "copy")
+        wire, got = await house.dial(), b""
+        await wire.send_all(f"GET / HTTP/1.1\r\nHost: {SHOP}\r\n\r\n".encode())
+        while len(got) < 500_000:
+            got += await wire.receive_some()
+        session = house.gateway.keeper.session_with("dev")
+        assert session is not None
+        assert session.link is not None
+        house.lab.kill("one" if "one" in session.link.pipe.description else "two")
+        while len(got) < 2_000_000:
+            got += await wire.receive_some()
+        assert (got.endswith(data), session.resumed_count) == (True, 1)
 
 
 async def test_peer_that_is_away_is_waited_for_and_told(autojump_clock: MockClock) -> None:
