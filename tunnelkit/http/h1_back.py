@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from h2.errors import ErrorCodes
-
 from tunnelkit.errors import ErrorCode
 from tunnelkit.wire.stream import Buffer, End
 
 from .body import NOT_IN_TRAILERS, BodyReader, Frame, framing_of_response, keeps_connection
 from .errors import HttpRefused, Rule
 from .h2_fields import headers_of_answer, is_answer, is_trailers, trailers_of
+from .h2_frames import ErrorCodes
 from .h2_lane import Exchange
 from .h2_side import Headers
 from .head import (

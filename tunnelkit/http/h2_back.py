@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from h2.errors import ErrorCodes
-from h2.events import (
+from tunnelkit.errors import ErrorCode
+from tunnelkit.wire.stream import Buffer, End
+
+from .h2_events import (
+    ConnectionFailed,
     DataReceived,
     Event,
+    GoAway,
     InformationalResponseReceived,
     RemoteSettingsChanged,
     ResponseReceived,
@@ -17,13 +21,8 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import ProtocolError
-
-from tunnelkit.errors import ErrorCode
-from tunnelkit.wire.stream import Buffer, End
-
 from .h2_fields import headers_of, is_answer, is_trailers
-from .h2_gate import Flood, GoAway
+from .h2_frames import ErrorCodes
 from .h2_lane import Exchange
 from .h2_side import Side
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from .h2_proxy import H2Proxy
 
 __all__ = ["H2Back"]
+
+_BROKEN = "the server's answer breaks HTTP/2"
 
 
 class H2Back:
@@ -72,7 +73,7 @@ class H2Back:
             self.side.reset(exchange.back_id, code)
 
     def _begin_waiting(self) -> None:
-        most = self.side.machine.remote_settings.max_concurrent_streams
+        most = self.side.machine.peer.max_streams
         while self._waiting and self._is_attached and not (self._is_leaving or self.side.is_over):
             if len(self._exchanges) >= most:
                 return
@@ -80,12 +81,11 @@ class H2Back:
 
     def _begin(self, exchange: Exchange) -> None:
         assert self._proxy is not None  # nobody begins once it is closed
-        machine, up, sends = self.side.machine, exchange.up, exchange.route.sends
-        exchange.back_id = machine.get_next_available_stream_id()
-        self._exchanges[exchange.back_id] = exchange
+        up, sends = exchange.up, exchange.route.sends
         up.is_over = up.is_empty
         headers = exchange.headers if sends is None else headers_of(sends, exchange.headers)
-        machine.send_headers(exchange.back_id, headers, end_stream=up.is_over)
+        exchange.back_id = self.side.machine.open_stream(headers, ends=up.is_over)
+        self._exchanges[exchange.back_id] = exchange
         exchange.begin_answer(self.side, exchange.back_id, self._proxy.side)
         up.join(self.side, exchange.back_id)
         up.pass_on()
@@ -144,55 +144,63 @@ class H2Back:
             return len(data)
         if self.side.is_stuck or proxy.side.is_stuck:
             return 0
-        try:
-            events, goaways = self.side.receive(data, proxy.owner.now())
-        except (ProtocolError, Flood) as error:
-            self.side.flush()
-            self._lost(f"the server breaks HTTP/2 ({type(error).__name__})")
-            return len(data)
-        for event in events:
+        for event in self.side.receive(data, proxy.owner.now()):
             self._handle(proxy, event)
-        for goaway in goaways:
-            self._leave(proxy, goaway)
         proxy.flush()
         return len(data)
 
     def _handle(self, proxy: H2Proxy, event: Event) -> None:
-        if isinstance(event, (WindowUpdated, RemoteSettingsChanged)):
-            self._pass_up(proxy, getattr(event, "stream_id", 0))
+        if isinstance(event, WindowUpdated):
+            self._pass_up(proxy, event.stream_id)
             return
-        exchange = self._exchanges.get(getattr(event, "stream_id", None) or 0)
+        if isinstance(event, (RemoteSettingsChanged, GoAway, ConnectionFailed)):
+            self._handle_of_all(proxy, event)
+            return
+        exchange = self._exchanges.get(event.stream_id)
         if exchange is None or exchange.down is None:
             if isinstance(event, DataReceived):
-                self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
+                self.side.acknowledge(event.stream_id, event.flow_controlled_length)
             return
         down = exchange.down
         if not _is_right(event):
             self.side.reset(exchange.back_id, ErrorCodes.PROTOCOL_ERROR)
-            proxy.answer(exchange, 502, "the server's answer breaks HTTP/2")
+            proxy.answer(exchange, 502, _BROKEN)
             return
         if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
-            is_last = isinstance(event, ResponseReceived) and event.stream_ended is not None
-            proxy.begun(exchange, event.headers or [], is_last=is_last)
+            is_last = isinstance(event, ResponseReceived) and event.stream_ended
+            proxy.begun(exchange, event.headers, is_last=is_last)
         elif isinstance(event, DataReceived):
-            size = event.flow_controlled_length or 0
-            down.take(event.data or b"", size, is_last=event.stream_ended is not None)
+            down.take(event.data, event.flow_controlled_length, is_last=event.stream_ended)
         elif isinstance(event, TrailersReceived):
             down.trailers = event.headers
         elif isinstance(event, StreamEnded):
             down.end()
         elif isinstance(event, StreamReset):
-            self._reset(proxy, exchange, int(event.error_code or 0))
+            self._reset(proxy, exchange, event)
         proxy.forget_if_done(exchange)
 
-    def _reset(self, proxy: H2Proxy, exchange: Exchange, code: int) -> None:
-        """The server resets a stream: behind a whole answer if there is one (RFC 9113 §8.1)."""
-        if not _kept_whole(exchange, code):
-            proxy.refuse(exchange, code)
+    def _handle_of_all(
+        self, proxy: H2Proxy, event: RemoteSettingsChanged | GoAway | ConnectionFailed
+    ) -> None:
+        if isinstance(event, RemoteSettingsChanged):
+            self._pass_up(proxy, 0)
+        elif isinstance(event, GoAway):
+            self._leave(proxy, event)
+        else:
+            self._lost(f"the server breaks HTTP/2 ({event.text})")
 
-    def _pass_up(self, proxy: H2Proxy, stream_id: int | None) -> None:
+    def _reset(self, proxy: H2Proxy, exchange: Exchange, event: StreamReset) -> None:
+        """A stream is reset: behind a whole answer if there is one (RFC 9113 §8.1)."""
+        if _kept_whole(exchange, event.error_code):
+            return
+        if event.by_peer:
+            proxy.refuse(exchange, event.error_code)
+        else:
+            proxy.answer(exchange, 502, _BROKEN)
+
+    def _pass_up(self, proxy: H2Proxy, stream_id: int) -> None:
         self._begin_waiting()
-        exchange = self._exchanges.get(stream_id or 0)
+        exchange = self._exchanges.get(stream_id)
         for one in [exchange] if exchange is not None else list(self._exchanges.values()):
             one.up.pass_on()
             proxy.forget_if_done(one)
@@ -224,7 +232,7 @@ class H2Back:
         """The server can take bytes again."""
         proxy = self._proxy
         if proxy is not None and self.side.outlet.flush():
-            self._pass_up(proxy, None)
+            self._pass_up(proxy, 0)
             proxy.flush()
             self.side.outlet.end.resume()
 
@@ -254,5 +262,5 @@ def _kept_whole(exchange: Exchange, code: int) -> bool:
 def _is_right(event: Event) -> bool:
     """Return whether the fields that have come, if any have, can be passed on."""
     if isinstance(event, (ResponseReceived, InformationalResponseReceived)):
-        return is_answer(event.headers or [])
-    return not isinstance(event, TrailersReceived) or is_trailers(event.headers or [])
+        return is_answer(event.headers)
+    return not isinstance(event, TrailersReceived) or is_trailers(event.headers)

@@ -180,6 +180,7 @@ class Exchange:
     __slots__ = (
         "back",
         "back_id",
+        "body_bytes",
         "cancel_deadline",
         "client_id",
         "down",
@@ -187,7 +188,6 @@ class Exchange:
         "headers",
         "is_begun",
         "late_code",
-        "missing_bytes",
         "route",
         "up",
     )
@@ -196,8 +196,8 @@ class Exchange:
         self.client_id = client_id
         self.headers = headers
         self.head = head
-        self.missing_bytes = 0
-        """How much of the length that it has said is still to come; at most 0: nothing is."""
+        self.body_bytes = 0
+        """How much of the request's body has come."""
         self.route = NO_ROUTE
         self.back: Server | None = None
         """The connection to the server that it goes to."""

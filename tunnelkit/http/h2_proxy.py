@@ -14,7 +14,7 @@ fields in their order, data, trailers, and how it ends.
 * A server that cannot be reached is answered for: with a status, or with one of gRPC.
 * A route may say that its server speaks HTTP/1.1: then each stream has a connection to it, which
   the next one uses again (`h1_back`).
-* Whoever floods is sent away (`h2_gate`).
+* Whoever floods, or breaks HTTP/2, is sent away (`h2_machine`, `h2_gate`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final
 
-from h2.errors import ErrorCodes
-from h2.events import (
+from tunnelkit.errors import ErrorCode
+from tunnelkit.wire.stream import NULL_END, Buffer, End
+
+from .answers import Reply, grpc_fields, head_of_reply, is_grpc
+from .h1_back import H1Back
+from .h2_back import H2Back
+from .h2_events import (
+    ConnectionFailed,
     DataReceived,
     Event,
+    GoAway,
     RemoteSettingsChanged,
     RequestReceived,
     StreamEnded,
@@ -34,21 +41,11 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import ProtocolError
-
-from tunnelkit.errors import ErrorCode
-from tunnelkit.wire.stream import NULL_END, Buffer, End
-
-from .answers import Reply, grpc_fields, head_of_reply, is_grpc
-from .body import framing_of_request
-from .errors import HttpRefused
-from .h1_back import H1Back
-from .h2_back import H2Back
 from .h2_fields import answer_of, head_of, headers_of_answer, is_trailers
-from .h2_gate import Flood
+from .h2_frames import ErrorCodes
 from .h2_lane import Exchange, Server
 from .h2_side import Headers, Side
-from .head import MAX_FIELDS, MAX_TARGET_BYTES, RequestHead
+from .head import MAX_FIELDS, MAX_TARGET_BYTES
 from .routing import Owner, Reached, Route
 
 __all__ = ["H2Proxy"]
@@ -92,17 +89,11 @@ class H2Proxy:
             return len(data)
         if self.side.is_stuck:
             return 0
-        try:
-            events, goaways = self.side.receive(data, self.owner.now())
-        except (ProtocolError, Flood) as error:
-            self._send_away(error)
-            return len(data)
         self._is_taking = True
-        for event in events:
+        for event in self.side.receive(data, self.owner.now()):
             if not self._is_over:
                 self._handle(event)
         self._is_taking = False
-        self._is_leaving |= bool(goaways)
         self.flush()
         return len(data)
 
@@ -110,24 +101,26 @@ class H2Proxy:
         if isinstance(event, RequestReceived):
             self._begin(event)
             return
-        if isinstance(event, (WindowUpdated, RemoteSettingsChanged)):
-            self._pass_down(getattr(event, "stream_id", 0))
+        if isinstance(event, WindowUpdated):
+            self._pass_down(event.stream_id)
             return
-        exchange = self._exchanges.get(getattr(event, "stream_id", None) or 0)
+        if isinstance(event, (RemoteSettingsChanged, GoAway, ConnectionFailed)):
+            self._handle_of_all(event)
+            return
+        exchange = self._exchanges.get(event.stream_id)
         if exchange is None:
             if isinstance(event, DataReceived):
-                self.side.acknowledge(event.stream_id or 0, event.flow_controlled_length or 0)
+                self.side.acknowledge(event.stream_id, event.flow_controlled_length)
         elif isinstance(event, DataReceived):
-            size, data = event.flow_controlled_length or 0, event.data or b""
-            exchange.missing_bytes -= len(data)
+            size, data = event.flow_controlled_length, event.data
+            exchange.body_bytes += len(data)
             if self._is_too_long(exchange):
                 self.side.acknowledge(exchange.client_id, size)
                 return
-            exchange.up.take(data, size, is_last=event.stream_ended is not None)
+            exchange.up.take(data, size, is_last=event.stream_ended)
             self.forget_if_done(exchange)
         elif isinstance(event, TrailersReceived):
-            # Behind DATA the machine counts the bytes, but it does not where trailers are the end.
-            if is_trailers(event.headers or []) and exchange.missing_bytes <= 0:
+            if is_trailers(event.headers):
                 exchange.up.trailers = event.headers
             else:
                 self.side.reset(exchange.client_id, ErrorCodes.PROTOCOL_ERROR)
@@ -136,27 +129,33 @@ class H2Proxy:
             exchange.up.end()
             self.forget_if_done(exchange)
         elif isinstance(event, StreamReset):
-            self._given_up(exchange, int(event.error_code or 0))
+            self._given_up(exchange, event.error_code)
+
+    def _handle_of_all(self, event: RemoteSettingsChanged | GoAway | ConnectionFailed) -> None:
+        if isinstance(event, RemoteSettingsChanged):
+            self._pass_down(0)
+        elif isinstance(event, GoAway):
+            self._is_leaving = True
+        else:
+            self._leave()
 
     def _is_too_long(self, exchange: Exchange) -> bool:
         """Refuse a request of which more came than may come."""
         most = self.owner.limits.body_bytes
-        if most is None or -exchange.missing_bytes <= most:
+        if most is None or exchange.body_bytes <= most:
             return False
         self._withdraw(exchange, ErrorCodes.CANCEL)
         self.answer(exchange, 413, f"a request may have {most} bytes")
         return True
 
     def _begin(self, event: RequestReceived) -> None:
-        stream_id, headers = event.stream_id or 0, event.headers or []
-        head, has_ended = head_of(headers), event.stream_ended is not None
-        missing = _length_of(head) if head is not None else None
-        if head is None or missing is None or (has_ended and missing):
+        stream_id, headers = event.stream_id, event.headers
+        head = head_of(headers)
+        if head is None:
             self.side.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
             return
         exchange = Exchange(self.side, stream_id, headers, head)
-        exchange.missing_bytes = missing
-        exchange.up.has_ended = has_ended
+        exchange.up.has_ended = event.stream_ended
         self._exchanges[stream_id] = exchange
         self.request_count += 1
         self._stop_idling()
@@ -398,11 +397,6 @@ class H2Proxy:
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _send_away(self, error: Exception) -> None:
-        if isinstance(error, Flood):
-            self.side.machine.close_connection(error.code)
-        self._leave()
-
     def _leave(self) -> None:
         """End our side; a client that does not end its own in time is left."""
         self.side.flush()
@@ -432,11 +426,3 @@ class H2Proxy:
         self.side.outlet.drop()
         self.owner.proxy_over()
         return client
-
-
-def _length_of(head: RequestHead) -> int | None:
-    """Return the length that a request says, 0 where it says none; None: that cannot be read."""
-    try:
-        return framing_of_request(head).length
-    except HttpRefused:
-        return None

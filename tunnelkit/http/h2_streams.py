@@ -17,7 +17,7 @@ from .h2_frames import ErrorCodes
 __all__ = ["MALFORMED", "Recent", "Stream", "body_bytes_of_answer", "length_of"]
 
 MALFORMED: Final = -1
-"""Instead of a length: `content-length` cannot be read, or says two things."""
+"""Instead of a length: `content-length` cannot be read, or is there twice."""
 
 _LENGTH: Final = re.compile(rb"\d{1,18}")
 _BODILESS: Final = (b"204", b"304")
@@ -124,15 +124,14 @@ def length_of(headers: Headers) -> int | None:
     """Return what fields say of the length of a body, in bytes.
 
     Returns:
-        `MALFORMED` if it cannot be read, or there are different ones; None: they do not say.
+        `MALFORMED` if it cannot be read, or is said twice, as in HTTP/1; None: they do not say.
     """
     found: int | None = None
     for name, value in headers:
         if name == b"content-length":
-            length = int(value) if _LENGTH.fullmatch(value) else MALFORMED
-            if length == MALFORMED or found not in (None, length):
+            if found is not None or _LENGTH.fullmatch(value) is None:
                 return MALFORMED
-            found = length
+            found = int(value)
     return found
 
 
