@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 from hpack import HeaderTuple, HPACKError, NeverIndexedHeaderTuple, OversizedHeaderListError
 from hpack.hpack import Decoder
-from hpack.table import HeaderTable
+from hpack.table import HeaderTable, table_entry_size
 
 from .h2_events import Headers
 from .h2_frames import ErrorCodes, Violation
@@ -101,7 +101,8 @@ class Packer:
             packed = _integer(found[0], 7, _INDEXED)
             _keep(self._fields, field, packed)
             return packed
-        if len(name) + len(value) > MAX_INDEXED_BYTES:
+        size = table_entry_size(name, value)
+        if size > MAX_INDEXED_BYTES or size > self._table.maxsize:
             return self._literal(field, 4, _PLAIN)
         self._is_fresh = True
         number = hash(field)

@@ -258,14 +258,16 @@ class Machine(Sending):
     def _on_answer(self, stream: Stream, headers: Headers, *, ends: bool) -> None:
         stream_id = stream.stream_id
         status = next((value for name, value in headers if name == b":status"), b"")
-        if status[:1] == b"1" and not ends:
-            self._events.append(InformationalResponseReceived(stream_id, headers))
+        if status[:1] == b"1":
+            if ends:
+                self._fail_stream(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            else:
+                self._events.append(InformationalResponseReceived(stream_id, headers))
             return
-        is_interim = status[:1] == b"1"
         left_bytes = body_bytes_of_answer(stream.method, status, headers)
         wrong = stream.begin(left_bytes, ends=ends)
-        if is_interim or wrong is not None:
-            self._fail_stream(stream_id, wrong or ErrorCodes.PROTOCOL_ERROR)
+        if wrong is not None:
+            self._fail_stream(stream_id, wrong)
             return
         self._events.append(ResponseReceived(stream_id, headers, ends))
         if ends and not stream.can_send:

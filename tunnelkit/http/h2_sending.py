@@ -44,9 +44,9 @@ class MachineLimits:
     max_streams: int
     """Streams that it may have open at once."""
     stream_window_bytes: int
-    """What of a stream may be under way."""
+    """What of a stream may be under way; at least 65,535, which is what a peer begins with."""
     connection_window_bytes: int
-    """What of all streams may be under way."""
+    """What of all streams may be under way; more than 65,535."""
     max_header_bytes: int
     """Most bytes of the fields of one message, packed or unpacked."""
 
