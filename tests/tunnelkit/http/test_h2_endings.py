@@ -6,10 +6,11 @@ import struct
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ResponseReceived
+from h2.events import ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
 
 from tests.tunnelkit.http.h2_parties import Party, World2, fields
+from tunnelkit.http.h2_gate import MAX_CONTROL_FRAMES, MAX_RESETS
 
 PAGE = 16_000
 
@@ -136,3 +137,90 @@ def test_nothing_is_asked_for_a_client_that_is_gone(world: World2) -> None:
     assert (world.over, world.client.side.ended) == (1, "finished")
     world.attach(*world.late.pop())
     assert world.servers[b"a"].side.ended != ""
+
+
+def test_resets_behind_whole_answers_are_no_flood(world: World2) -> None:
+    """A server may answer before it has read all, and say that it wants no more (RFC 9113 §8.1)."""
+    for _ in range(MAX_RESETS * 2):
+        asked = world.client.ask(fields("/a", "POST"), ends=False)
+        server = world.servers[b"a"]
+        server.read()
+        back_id = max(server.machine.streams)
+        server.machine.send_headers(back_id, [(":status", "200")], end_stream=True)
+        server.machine.reset_stream(back_id, ErrorCodes.NO_ERROR)
+        server.push()
+        assert any(isinstance(event, ResponseReceived) for event in world.client.read()), asked
+    assert (world.over, world.connects) == (0, 1)
+
+
+def test_ends_of_requests_without_bytes_are_no_flood(world: World2) -> None:
+    for _ in range(MAX_CONTROL_FRAMES * 2):
+        asked = world.client.ask(fields("/a", "POST"), ends=False)
+        world.client.machine.end_stream(asked)
+        world.client.push()
+        server = world.servers[b"a"]
+        server.read()
+        server.answer(asked, b"")
+        world.client.read()
+    assert world.over == 0
+
+
+@pytest.mark.parametrize(("said", "sent"), [("5", b"1234"), ("5", b"123456"), ("x", b"")])
+def test_request_of_another_length_ends_its_stream_alone(
+    world: World2, said: str, sent: bytes
+) -> None:
+    other = world.client.ask(fields("/a"))
+    wrong = world.client.ask(fields("/a", "POST", content_length=said), ends=False)
+    size = len(sent).to_bytes(3, "big")
+    world.client.side.push(size + b"\0\1" + wrong.to_bytes(4, "big") + sent)
+    found = world.client.seen(StreamReset)
+    assert (found.stream_id, found.error_code) == (wrong, ErrorCodes.PROTOCOL_ERROR)
+    world.servers[b"a"].read()
+    world.servers[b"a"].answer(1, b"hi")
+    assert world.client.read_body(other) == (b"hi", True)
+
+
+def test_answer_of_another_length_ends_its_stream_alone(world: World2) -> None:
+    wrong, right = world.client.ask(fields("/a")), world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    server.machine.send_headers(1, [(":status", "200"), ("content-length", "5")])
+    server.machine.send_data(1, b"1234", end_stream=True)
+    server.answer(3, b"hi")
+    events = world.client.read()
+    assert [event.stream_id for event in events if isinstance(event, StreamReset)] == [wrong]
+    ends = [event.stream_id for event in events if isinstance(event, StreamEnded)]
+    assert ends == [right]
+
+
+def test_answer_that_ends_before_its_length_is_a_bad_gateway(world: World2) -> None:
+    asked = world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    head = [(":status", "200"), ("content-length", "5")]
+    server.machine.send_headers(1, head, end_stream=True)
+    server.push()
+    assert b"breaks HTTP/2" in world.client.read_body(asked)[0]
+
+
+def test_not_modified_with_a_length_and_an_empty_body_goes_through(world: World2) -> None:
+    """By hand, for the client's machine of `h2` takes it for an error as well."""
+    world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    server.machine.send_headers(1, [(":status", "304"), ("content-length", "5")])
+    server.machine.send_data(1, b"", end_stream=True)
+    server.push()
+    assert world.client.side.got.endswith(b"\0\0\0\0\1\0\0\0\1")
+    assert server.side.ended == ""
+
+
+def test_what_came_before_an_error_of_the_server_counts(world: World2) -> None:
+    asked = world.client.ask(fields("/a"))
+    server = world.servers[b"a"]
+    server.read()
+    server.machine.send_headers(1, [(":status", "200")])
+    server.machine.send_data(1, b"all", end_stream=True)
+    server.side.push(server.machine.data_to_send() + b"\0\0\0\6\0\0\0\0\0")
+    assert world.client.read_body(asked) == (b"all", True)
+    assert server.side.ended == "finished"
