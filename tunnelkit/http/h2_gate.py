@@ -18,8 +18,8 @@ same by way of broken rules (CVE-2025-8671)."""
 
 MAX_CONTROL_FRAMES: Final = 1_000
 MAX_CONTROL_FRAMES_PER_SECOND: Final = 200
-"""PING, SETTINGS, PRIORITY, unknown ones, and DATA that says nothing.  Stops: floods that cost
-their sender nothing (CVE-2019-9511 to 9518)."""
+"""PING, SETTINGS, PRIORITY, unknown ones, streams that are too many, and DATA that says nothing.
+Stops: floods that cost their sender nothing (CVE-2019-9511 to 9518)."""
 
 
 class Gate:

@@ -245,7 +245,8 @@ class Machine(Sending):
             raise Violation(ErrorCodes.PROTOCOL_ERROR, "a client's stream of an even number")
         self._last_stream_id = stream_id
         if len(self._streams) >= self.limits.max_streams:
-            self._fail_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._cut_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._gate.count_control(self._now)  # nobody has done anything for it
             return
         stream = Stream(stream_id, self.peer.window_bytes, self.limits.stream_window_bytes)
         wrong = stream.begin(length_of(headers), ends=ends)

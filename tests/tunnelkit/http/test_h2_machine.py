@@ -311,6 +311,17 @@ def test_frames_that_say_nothing_are_a_flood(peer: Peer, name: str) -> None:
     assert flooded(peer, CONTROLS[name], CONTROLS[name])
 
 
+def test_streams_opened_before_the_limit_is_known_are_refused_and_no_flood(peer: Peer) -> None:
+    many = LIMITS.max_streams + MAX_RESETS * 2
+    assert not flooded(peer, *[headers(1 + 2 * number) for number in range(many)])
+    assert peer.machine.open_count == LIMITS.max_streams
+
+
+def test_streams_that_are_refused_for_ever_are_a_flood(peer: Peer) -> None:
+    many = LIMITS.max_streams + MAX_CONTROL_FRAMES + 1
+    assert flooded(peer, *[headers(1 + 2 * number) for number in range(many)])
+
+
 def test_empty_ends_are_no_flood(peer: Peer) -> None:
     for number in range(MAX_CONTROL_FRAMES * 2):
         peer.send(headers(1 + 2 * number), frame(DATA, b"", 1 + 2 * number, END_STREAM))
