@@ -12,8 +12,8 @@ package reads strictly, keeps what it read as it was written, and writes it out 
   case as they came.  Whatever two readers could take for two different things is refused.
 * `body` finds where a message ends: by its length, by its chunks, with its connection, or at once.
 * `proxy` passes the requests of one HTTP/1.x connection on to different servers, one after the
-  other; `h2_proxy` the streams of one HTTP/2 connection, all at once, with `h2` as its machine, to
-  servers of HTTP/2 (`h2_back`) or of HTTP/1.1 (`h1_back`).
+  other; `h2_proxy` the streams of one HTTP/2 connection, all at once, to servers of HTTP/2
+  (`h2_back`) or of HTTP/1.1 (`h1_back`).  `h2_machine` is one side of such a connection.
 * `routing` is what they ask of whoever has them: where a request goes, how to get there, and what
   a client is told where nobody is.  `watching` is for who looks on.
 * `patterns` are what rules hold against texts: automata, of which two can be held together.
