@@ -16,6 +16,10 @@ __all__ = [
     "Kind",
     "Setting",
     "Violation",
+    "check_connection",
+    "check_dependency",
+    "check_size",
+    "check_stream",
     "header_frames",
     "settings_frame",
     "unpadded",
@@ -153,3 +157,29 @@ def unpadded(payload: bytes) -> bytes:
     if payload[0] >= len(payload):
         raise Violation(ErrorCodes.PROTOCOL_ERROR, "more padding than frame")
     return payload[1 : len(payload) - payload[0]]
+
+
+def check_stream(stream_id: int) -> None:
+    """Refuse a frame that has to be of a stream; this and what follows raise `Violation`."""
+    if not stream_id:
+        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a frame of a stream, without one")
+
+
+def check_connection(stream_id: int) -> None:
+    """Refuse a frame that has to be of the connection."""
+    if stream_id:
+        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a frame of the connection, with a stream")
+
+
+def check_size(payload: bytes, size: int) -> None:
+    """Refuse a payload of another size (RFC 9113 §4.2)."""
+    if len(payload) != size:
+        raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"{len(payload)} bytes instead of {size}")
+
+
+def check_dependency(stream_id: int, payload: bytes) -> None:
+    """Refuse a priority that is cut, or of a stream that depends on itself (RFC 7540 §5.3.1)."""
+    if len(payload) < 5:
+        raise Violation(ErrorCodes.FRAME_SIZE_ERROR, "a frame without the priority that it has")
+    if int.from_bytes(payload[:4], "big") & 0x7FFF_FFFF == stream_id:
+        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a stream that depends on itself")

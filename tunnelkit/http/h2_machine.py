@@ -53,6 +53,10 @@ from .h2_frames import (
     Flag,
     Kind,
     Violation,
+    check_connection,
+    check_dependency,
+    check_size,
+    check_stream,
     unpadded,
 )
 from .h2_hpack import Unpacker
@@ -82,6 +86,8 @@ class Machine(Sending):
     def __init__(self, *, is_client: bool, limits: MachineLimits) -> None:
         super().__init__(is_client=is_client, limits=limits)
         self._events: list[Event] = []
+        self._is_window_told = False
+        """Whether the events have one that more may be sent on all streams: one is enough."""
         self._now = 0.0
         self._rest = b""
         """Of a frame, or of the preface, of which not all has come."""
@@ -116,7 +122,7 @@ class Machine(Sending):
         if self.is_closed:
             return []
         self._now = now
-        self._events = []
+        self._events, self._is_window_told = [], False
         try:
             self._count_resets()
             self._rest = self._take(self._rest + data if self._rest else data)
@@ -173,7 +179,7 @@ class Machine(Sending):
     # --- streams ------------------------------------------------------------------------------
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_stream(stream_id)
+        check_stream(stream_id)
         flow_bytes = len(payload)
         data = unpadded(payload) if flags & _PADDED else payload
         ends = bool(flags & _END_STREAM)
@@ -197,11 +203,11 @@ class Machine(Sending):
             self._forget(stream)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_stream(stream_id)
+        check_stream(stream_id)
         if flags & _PADDED:
             payload = unpadded(payload)
         if flags & _PRIORITY_FLAG:
-            _check_dependency(stream_id, payload)
+            check_dependency(stream_id, payload)
             payload = payload[5:]
         self._block_of = (stream_id, bool(flags & _END_STREAM))
         if flags & _END_HEADERS:
@@ -285,8 +291,8 @@ class Machine(Sending):
             self._forget(stream)
 
     def _on_reset(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_stream(stream_id)
-        _check_size(payload, 4)
+        check_stream(stream_id)
+        check_size(payload, 4)
         if self._streams.pop(stream_id, None) is None:
             self._check_not_idle(stream_id)
             return
@@ -294,14 +300,14 @@ class Machine(Sending):
         self._gate.count_reset(self._now)
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_stream(stream_id)
+        check_stream(stream_id)
         self._gate.count_control(self._now)
         if len(payload) == 5:
-            _check_dependency(stream_id, payload)
+            check_dependency(stream_id, payload)
         elif stream_id in self._streams:
             self._fail_stream(stream_id, ErrorCodes.FRAME_SIZE_ERROR)
         else:
-            _check_size(payload, 5)
+            check_size(payload, 5)
 
     # --- streams that are not open ------------------------------------------------------------
 
@@ -336,11 +342,11 @@ class Machine(Sending):
     # --- the connection -----------------------------------------------------------------------
 
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_connection(stream_id)
+        check_connection(stream_id)
         self._gate.count_control(self._now)
         self._only = None
         if flags & _ACK:
-            _check_size(payload, 0)
+            check_size(payload, 0)
             return
         before = self.peer.window_bytes
         self.peer.take(payload)
@@ -357,14 +363,14 @@ class Machine(Sending):
         raise Violation(ErrorCodes.PROTOCOL_ERROR, "PUSH_PROMISE, which was not asked for")
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_connection(stream_id)
-        _check_size(payload, 8)
+        check_connection(stream_id)
+        check_size(payload, 8)
         self._gate.count_control(self._now)
         if not flags & _ACK:
             self._out.append(HEADER.pack(0, 8, Kind.PING, _ACK, 0) + payload)
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_connection(stream_id)
+        check_connection(stream_id)
         self._gate.count_control(self._now)
         if len(payload) < 8:
             raise Violation(ErrorCodes.FRAME_SIZE_ERROR, "GOAWAY without a reason")
@@ -372,7 +378,7 @@ class Machine(Sending):
         self._events.append(GoAway(last, int.from_bytes(payload[4:8], "big")))
 
     def _on_window(self, flags: int, stream_id: int, payload: bytes) -> None:
-        _check_size(payload, 4)
+        check_size(payload, 4)
         more = int.from_bytes(payload, "big") & _ID
         if not stream_id:
             self._send_window += more
@@ -380,7 +386,9 @@ class Machine(Sending):
                 raise Violation(ErrorCodes.PROTOCOL_ERROR, "a window that opens by nothing")
             if self._send_window > MAX_WINDOW_BYTES:
                 raise Violation(ErrorCodes.FLOW_CONTROL_ERROR, "a window that is too large")
-            self._events.append(WindowUpdated(0))
+            if not self._is_window_told:
+                self._is_window_told = True
+                self._events.append(WindowUpdated(0))
             return
         stream = self._streams.get(stream_id)
         if stream is None:
@@ -393,26 +401,3 @@ class Machine(Sending):
             self._fail_stream(stream_id, ErrorCodes.FLOW_CONTROL_ERROR)
         else:
             self._events.append(WindowUpdated(stream_id))
-
-
-def _check_stream(stream_id: int) -> None:
-    if not stream_id:
-        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a frame of a stream, without one")
-
-
-def _check_connection(stream_id: int) -> None:
-    if stream_id:
-        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a frame of the connection, with a stream")
-
-
-def _check_size(payload: bytes, size: int) -> None:
-    if len(payload) != size:
-        raise Violation(ErrorCodes.FRAME_SIZE_ERROR, f"{len(payload)} bytes instead of {size}")
-
-
-def _check_dependency(stream_id: int, payload: bytes) -> None:
-    """Priorities are not used; but no stream depends on itself (RFC 7540 §5.3.1)."""
-    if len(payload) < 5:
-        raise Violation(ErrorCodes.FRAME_SIZE_ERROR, "a frame without the priority that it has")
-    if int.from_bytes(payload[:4], "big") & _ID == stream_id:
-        raise Violation(ErrorCodes.PROTOCOL_ERROR, "a stream that depends on itself")

@@ -158,6 +158,11 @@ def test_window_of_all_counts(peer: Peer) -> None:
     assert peer.machine.room(1) == 5
 
 
+def test_window_that_opens_bit_by_bit_is_told_of_once(peer: Peer) -> None:
+    assert peer.send(*[frame(WINDOW, word(1))] * 1_000) == [WindowUpdated(0)]
+    assert peer.send(frame(WINDOW, word(1))) == [WindowUpdated(0)]
+
+
 def test_frame_is_no_longer_than_the_peer_takes(peer: Peer) -> None:
     peer.send(OPEN)
     assert peer.machine.room(1) == 16_384
