@@ -16,8 +16,13 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-from hpack import HeaderTuple, HPACKError, NeverIndexedHeaderTuple, OversizedHeaderListError
-from hpack.hpack import Decoder
+from hpack import (
+    Decoder,
+    HeaderTuple,
+    HPACKError,
+    NeverIndexedHeaderTuple,
+    OversizedHeaderListError,
+)
 from hpack.table import HeaderTable, table_entry_size
 
 from .h2_events import Headers
