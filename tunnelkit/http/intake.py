@@ -23,6 +23,8 @@ class Intake(ABC):
     def __init__(self) -> None:
         self.outlet = Outlet()
         self._is_taking = False
+        self._holds_back = False
+        """Whether it pushed more than could be taken, and keeps the rest."""
         self._head = b""
         """Lines of a head of which not all has come."""
 
@@ -40,11 +42,12 @@ class Intake(ABC):
             return len(data)
         finally:
             self._is_taking = False
+        self._holds_back = taken < len(data)
         return taken
 
     def pull(self) -> None:
-        """Take more of its bytes: it pushes them, unless it does so right now."""
-        if not self._is_taking:
+        """Take what it keeps, unless it pushes right now; what is new it pushes by itself."""
+        if self._holds_back and not self._is_taking:
             self.outlet.end.resume()
 
     def _read_head(
