@@ -20,7 +20,7 @@ help:
 	@echo '                     skipped for want of a program, and how to get it'
 	@echo '  make lint          only the style and type checks of `make test`'
 	@echo '  make bench         measure everything: speed beside other tunnels, carriers, memory, ...'
-	@echo '                     (an hour; ARGS=--quick: 2 minutes; ARGS=--list; docs/performance.md)'
+	@echo '                     (an hour and a half; ARGS=--quick: 2 minutes; ARGS=--list)'
 	@echo '  make system-deps   install the Debian programs that some tests and the benchmarks run'
 	@echo '  make clean         remove .venv and everything that was built'
 	@echo
