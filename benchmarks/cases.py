@@ -14,9 +14,9 @@ of ours.  In the scenario `http` our sidecar stands alone, with a rule and witho
 that read requests too.  In the scenarios `carriers` and `sessions` the subjects are ours alone,
 each with its route, and the first of them is what the others are compared with.
 
-A run has an hour and a half at most.  So every peer meets the loads that have targets for all of them, and
-only the rivals that a user would weigh against us meet every other axis; loads that are not the
-main ones are pressed for a shorter time, and a quick run has only the main cases.
+A run has an hour and a half at most.  So every peer meets the loads that have targets for all of
+them, and only the rivals that a user would weigh against us meet every other axis; loads that are
+not the main ones are pressed for a shorter time, and a quick run has only the main cases.
 
 Rounds interleave the routes (A B C, then B C A, ...), so that a slow minute of a shared machine
 touches all of them and no route always runs first after an idle moment.
