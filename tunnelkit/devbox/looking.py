@@ -3,7 +3,8 @@
 How it works.  A stream is joined to its target as always, as bytes, unless exchanges are to be
 recorded: then the first bytes of the client tell whether it speaks HTTP, and the engines of
 `tunnelkit.http` pass its requests on, one target behind all of them.  Whoever speaks first decides,
-as at a sidecar: a target that does so speaks no HTTP, and nobody waits.
+as at a sidecar: a target that does so speaks no HTTP, and nobody waits.  Only what looks like the
+settings of HTTP/2 waits for the client, which is about to speak as well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import trio
 
 from tunnelkit.errors import ErrorCode
 from tunnelkit.http.answers import Reply, plain_reply
-from tunnelkit.http.detect import Kind, detect
+from tunnelkit.http.detect import Kind, begins_http2, detect
 from tunnelkit.http.head import RequestHead
 from tunnelkit.http.routing import NO_LIMITS, Reached, Route
 from tunnelkit.outgoing import Exit
@@ -100,12 +101,16 @@ class _First:
         self._stream = stream
         self._pump = pump
         self._recorder = recorder
+        self._is_http = False
+        """Whether the client speaks HTTP: what the target says waits for its first request."""
 
     def offer(self, data: Buffer) -> int:
         found = detect(bytes(data))
         if found is None or found.kind not in (Kind.HTTP1, Kind.HTTP2) or found.proxy is not None:
             self.splice()
+            self._end.resume()  # what looked like settings was none
             return self._end.offer(data)
+        self._is_http = True
         passage = _Passage(self._end, self._stream, self._pump, self._recorder)
         proxy = passage.begin(is_http2=found.kind is Kind.HTTP2)
         self._stream.sink = proxy
@@ -118,7 +123,9 @@ class _First:
         self._end.other = self._stream
 
     def from_target(self, data: Buffer) -> int:
-        """The target spoke first."""
+        """The target spoke before the client asked for anything."""
+        if self._is_http or begins_http2(data):
+            return 0  # it is kept by its end
         self.splice()
         return self._stream.offer(data)
 
@@ -130,6 +137,7 @@ class _First:
     def finish(self) -> None:
         self.splice()
         self._end.finish()
+        self._end.resume()  # as above
 
     def abort(self, code: int, text: str) -> None:
         self.splice()

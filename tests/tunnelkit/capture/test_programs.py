@@ -14,6 +14,8 @@ from trio.testing import MockClock
 
 from tests.tunnelkit.faults.wires import Service, Wire, echo
 from tests.tunnelkit.gateway.house import open_house, public
+from tests.tunnelkit.http.h2_peer import ALL, GET, SETTINGS, headers
+from tests.tunnelkit.http.test_h2_proxy import frame
 from tests.tunnelkit.sidecar.stage import open_stage
 from tests.tunnelkit.sidecar.test_opening import greet
 from tests.tunnelkit.sidecar.test_visitor import ADA, Client, shop, web
@@ -21,6 +23,7 @@ from tunnelkit.admin import Method
 from tunnelkit.devbox.methods import devbox_methods
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.gateway.methods import gateway_methods
+from tunnelkit.http.h2_frames import PREFACE
 from tunnelkit.sidecar import Speaks
 from tunnelkit.sidecar.methods import sidecar_methods
 
@@ -106,6 +109,32 @@ async def test_other_protocols_go_by_at_a_devbox(
         await wire.send_eof()
         assert await wire.receive_some() == b""
         assert await entries(methods, tmp_path / "a.har") == []
+
+
+async def settle_first(service: Service, wire: Wire) -> None:
+    """Say the settings of HTTP/2 at once, as many servers do, and listen."""
+    await wire.send_all(frame(SETTINGS))
+    while await service.receive(wire):
+        pass
+
+
+@pytest.mark.parametrize("is_client_first", [True, False])
+async def test_settings_of_a_server_do_not_cut_a_connection_at_a_devbox(
+    is_client_first: bool, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async with open_stage(settle_first) as stage:
+        methods = devbox_methods(stage.devbox)
+        await methods["capture.start"]("targets", str(tmp_path / "a.har"))
+        wire = await stage.dial()
+        await trio.sleep(0 if is_client_first else 1)
+        await wire.send_all(PREFACE + frame(SETTINGS))
+        await trio.sleep(1)
+        await wire.send_all(headers(1, GET, ALL))
+        await trio.sleep(1)
+        assert bytes(stage.copy.received).startswith(PREFACE)
+        await wire.aclose()
+        await trio.sleep(1)
+        assert len(await entries(methods, tmp_path / "a.har")) == 1
 
 
 @pytest.mark.parametrize("where", ["web", "gateway", "targets"])
