@@ -128,7 +128,11 @@ class Captures:
             return {"file": found.path, "exchanges": len(exchanges), "bytes": size, "why": why}
         recorder.close()
         found.place.byte_recorder = None
-        found.file.close()
+        try:
+            found.file.close()
+        except OSError as error:  # the disk is full: what was to be written last is missing
+            text = f"cannot write {found.path}: {(error.strerror or str(error)).lower()}"
+            raise ConfigurationError(text) from error
         size = recorder.written_bytes
         return {"file": found.path, "bytes": size, "why": recorder.why_over}
 

@@ -23,7 +23,7 @@ from tunnelkit.outgoing import Exit
 from tunnelkit.pump import Pump
 from tunnelkit.splice import PipeEnd, splice_stream
 from tunnelkit.wire.frames import Metadata
-from tunnelkit.wire.stream import Buffer, End, StreamCore
+from tunnelkit.wire.stream import Buffer, StreamCore
 
 if TYPE_CHECKING:
     from tunnelkit.capture import ByteRecorder, Recorder
@@ -101,8 +101,8 @@ class _First:
         self._stream = stream
         self._pump = pump
         self._recorder = recorder
-        self._is_http = False
-        """Whether the client speaks HTTP: what the target says waits for its first request."""
+        self._proxy: HttpProxy | H2Proxy | None = None
+        """The engine of a client that speaks HTTP: what the target says waits for its request."""
 
     def offer(self, data: Buffer) -> int:
         found = detect(bytes(data))
@@ -110,9 +110,8 @@ class _First:
             self.splice()
             self._end.resume()  # what looked like settings was none
             return self._end.offer(data)
-        self._is_http = True
         passage = _Passage(self._end, self._stream, self._pump, self._recorder)
-        proxy = passage.begin(is_http2=found.kind is Kind.HTTP2)
+        proxy = self._proxy = passage.begin(is_http2=found.kind is Kind.HTTP2)
         self._stream.sink = proxy
         proxy.join(self._stream)
         return proxy.offer(data)
@@ -124,15 +123,24 @@ class _First:
 
     def from_target(self, data: Buffer) -> int:
         """The target spoke before the client asked for anything."""
-        if self._is_http or begins_http2(data):
+        if self._proxy is not None or begins_http2(data):
             return 0  # it is kept by its end
         self.splice()
         return self._stream.offer(data)
 
-    def target_left(self, tell: Callable[[End], None]) -> None:
-        """The target has ended before anybody spoke."""
-        self.splice()
-        tell(self._stream)
+    def target_ended(self) -> None:
+        """The target has ended; its end tells that again to whom it is joined later."""
+        if self._proxy is None:
+            self.splice()
+            self._stream.finish()
+
+    def target_broke(self, code: int, text: str) -> None:
+        """The target is gone."""
+        if self._proxy is not None:
+            self._proxy.reset(code, text)
+        else:
+            self.splice()
+            self._stream.reset(code, text)
 
     def finish(self) -> None:
         self.splice()
@@ -165,16 +173,16 @@ class _Target:
         return self._first.from_target(data)
 
     def finish(self) -> None:
-        self._first.target_left(lambda stream: stream.finish())
+        self._first.target_ended()
 
     def abort(self, code: int, text: str) -> None:
-        self._first.target_left(lambda stream: stream.abort(code, text))
+        self._first.target_broke(code, text)
 
     def stop(self, code: int, text: str) -> None:
-        self._first.target_left(lambda stream: stream.stop(code, text))
+        pass
 
     def reset(self, code: int, text: str) -> None:
-        self._first.target_left(lambda stream: stream.reset(code, text))
+        self._first.target_broke(code, text)
 
     def resume(self) -> None:
         pass

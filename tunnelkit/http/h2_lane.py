@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from tunnelkit.wire.stream import Buffer
 
@@ -13,6 +13,11 @@ from .head import Fields, RequestHead
 from .routing import NO_ROUTE, Route
 
 __all__ = ["Exchange", "Lane", "Server", "Source", "Target"]
+
+
+SMALL_BYTES: Final = 1024
+"""A piece shorter than that is joined with the next, bytes.  Stops: bytes that come one by one, and
+cost many times their size to keep."""
 
 
 class Source(Protocol):
@@ -126,13 +131,20 @@ class Lane:
         if self.is_over or not data:
             self.source.acknowledge(self.from_id, size)
         else:
-            self._waiting.append((data, size))
+            self._keep(data, size)
             if self._on_data is not None:
                 self._on_data(data)
         if is_last:
             self.end()
         else:
             self.pass_on()
+
+    def _keep(self, data: bytes, size: int) -> None:
+        """Keep what has come; small pieces join the one before."""
+        if self._waiting and len(self._waiting[-1][0]) < SMALL_BYTES:
+            before, size_before = self._waiting.pop()
+            data, size = before + data, size_before + size
+        self._waiting.append((data, size))
 
     def end(self) -> None:
         """No more comes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -210,3 +211,25 @@ async def test_workload_that_hangs_up_at_a_devbox(
         assert await wire.receive_some() == b""  # as without a capture
         (found,) = await entries(methods, tmp_path / "a.har")
     assert found["response"]["status"] == 0
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_target_that_leaves_before_the_first_request_is_whole(
+    is_reset: bool, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    async def leave(service: Service, wire: Wire) -> None:
+        await trio.sleep(1)
+        if is_reset:
+            wire.reset()
+
+    async with open_stage(leave) as stage:
+        methods = devbox_methods(stage.devbox)
+        await methods["capture.start"]("targets", str(tmp_path / "a.har"))
+        wire = await stage.dial()
+        await wire.send_all(b"GET / HTTP/1.1\r\nHost: shop\r\n")
+        await trio.sleep(2)
+        with contextlib.suppress(trio.BrokenResourceError):
+            await wire.send_all(b"\r\n")
+            assert await wire.receive_some() == b""
+        await methods["capture.stop"]()
+        assert stage.devbox.exit.open_count == 0

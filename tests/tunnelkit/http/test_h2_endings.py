@@ -224,3 +224,14 @@ def test_what_came_before_an_error_of_the_server_counts(world: World2) -> None:
     server.side.push(server.machine.data_to_send() + b"\0\0\0\6\0\0\0\0\0")
     assert world.client.read_body(asked) == (b"all", True)
     assert server.side.ended == "finished"
+
+
+def test_bytes_that_come_one_by_one_are_kept_together(world: World2) -> None:
+    world.is_slow = True
+    asked = world.client.ask(fields("/a", "POST"), ends=False)
+    for number in range(5000):
+        world.client.machine.send_data(asked, bytes([number % 256]))
+    world.client.push()
+    waiting = world.proxy._exchanges[asked].up._waiting
+    assert len(waiting) < 10
+    assert b"".join(data for data, _ in waiting) == bytes(number % 256 for number in range(5000))
