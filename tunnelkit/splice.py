@@ -220,8 +220,6 @@ class PipeEnd:
                 self._pending = self._pending[taken:]
                 return
             self._pending = b""  # and no empty view, which would keep a block of the pump in use
-            if self._is_over:
-                return  # what took the last of it let go of the pipe
             if self._has_ended:
                 self._end_of_file()
                 return
