@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NoReturn
 
 import trio
 
 from tunnelkit._version import __version__
 from tunnelkit.auth import MAX_REVOCATIONS_BYTES
 from tunnelkit.auth.files import read_file
+from tunnelkit.command_line import CommandParser
 from tunnelkit.errors import ConfigurationError, TunnelError
 
 from .asked import request_in
@@ -55,13 +55,8 @@ exit status: 0 done, 1 the program refused or did not answer, 2 a wrong command 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}: see `{self.prog} --help`")
-
-
 def _build_parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
+    parser: argparse.ArgumentParser = CommandParser(
         prog=_PROGRAM,
         description="Look at a program of tunnelkit that runs on this machine, and steer it.",
         epilog=_GUIDE,

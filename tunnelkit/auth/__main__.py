@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from .. import _version
+from ..command_line import CommandParser
 from ..errors import AuthenticationError, ConfigurationError, TunnelError
 from .capability import Capability, mint, read_unverified, verify
 from .files import read_file, write_secret_file
@@ -45,13 +45,8 @@ exit status: 0 done, 2 something is wrong (one line on stderr says what to do), 
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}: see `{self.prog} --help`")
-
-
 def _build_parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
+    parser: argparse.ArgumentParser = CommandParser(
         prog=_PROGRAM,
         description="Make keys and capability tokens, and look at them.",
         epilog=_GUIDE,

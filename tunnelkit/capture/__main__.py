@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace as with_other
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import trio
 
 from tunnelkit._version import __version__
+from tunnelkit.command_line import CommandParser
 from tunnelkit.errors import ConfigurationError
 from tunnelkit.http.head import Fields
 
@@ -64,13 +65,8 @@ or a file that cannot be read, 130 interrupted
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}: see `{self.prog} --help`")
-
-
 def _build_parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
+    parser: argparse.ArgumentParser = CommandParser(
         prog=_PROGRAM,
         description="Look at captures of HTTP (HAR 1.2), compare them, and send them again.",
         epilog=_GUIDE,

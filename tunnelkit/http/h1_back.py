@@ -19,6 +19,7 @@ from .h2_frames import ErrorCodes
 from .h2_lane import Exchange
 from .h2_side import Headers
 from .head import (
+    REPEATABLE,
     Fields,
     RequestHead,
     ResponseHead,
@@ -40,7 +41,6 @@ and lets us keep everything."""
 ROOM_BYTES: Final = 64 * 1024
 """How much of a request is sent at once, bytes."""
 
-_AGAIN: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
 _WITH_BODY: Final = (b"POST", b"PUT", b"PATCH")
 
 
@@ -303,7 +303,7 @@ class H1Back(Intake):
             return
         is_again = self._is_used and not exchange.is_begun and not self._head
         self.close()
-        if is_again and not self._has_body and exchange.head.method in _AGAIN:
+        if is_again and not self._has_body and exchange.head.method in REPEATABLE:
             proxy.ask(exchange)
         else:
             proxy.answer(exchange, 502, f"the connection to the server broke: {why}")

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_FIELDS",
     "MAX_HEAD_BYTES",
     "MAX_TARGET_BYTES",
+    "REPEATABLE",
     "Fields",
     "RequestHead",
     "ResponseHead",
@@ -40,6 +41,9 @@ MAX_TARGET_BYTES: Final = 16 * 1024
 
 MAX_FIELDS: Final = 200
 """Most fields of a head.  Stops: fields that cost every rule much to match."""
+
+REPEATABLE: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
+"""Methods that may be sent again where a connection ended before the answer (RFC 9110 §9.2.2)."""
 
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 """Names and values, as they came."""

@@ -34,7 +34,7 @@ from .answers import Reply, head_of_reply
 from .back import Back, Exchange
 from .body import BodyReader, Frame, framing_of_request
 from .errors import HttpRefused, Rule
-from .head import RequestHead, ResponseHead, read_request
+from .head import REPEATABLE, RequestHead, ResponseHead, read_request
 from .intake import Intake
 from .routing import NO_ROUTE, Owner, Reached, Route
 
@@ -47,9 +47,6 @@ byte now and then, and keep a place for it."""
 LINGER_SECONDS: Final = 2.0
 """How long what a client still sends is thrown away after the last answer, seconds, so that it is
 not lost by a reset."""
-
-_AGAIN: Final = (b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE")
-"""Methods that may be sent again where a connection ended before the answer (RFC 9110 §9.2.2)."""
 
 
 class HttpProxy(Intake):
@@ -306,7 +303,7 @@ class HttpProxy(Intake):
         """Whether a request met the end of a connection that had been used before."""
         is_whole = exchange.body.framing.frame is Frame.NOTHING
         is_unheard = back.answer_count > 0 and not exchange.is_begun and not back.has_head
-        return is_unheard and is_whole and exchange.head.method in _AGAIN
+        return is_unheard and is_whole and exchange.head.method in REPEATABLE
 
     def failed(self, back: Back, status: int, why: str) -> None:
         """A server could not be connected to."""

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -20,6 +20,7 @@ from tunnelkit._version import __version__
 from tunnelkit.addresses import Address, parse_address, parse_host_port
 from tunnelkit.auth import Identity, KeyRing
 from tunnelkit.carriers import Network
+from tunnelkit.command_line import CommandParser
 from tunnelkit.direct import NetworkList
 from tunnelkit.endpoint import EndpointOptions
 from tunnelkit.errors import ConfigurationError
@@ -202,11 +203,6 @@ class _Setting:
         return self.flag.lstrip("-").replace("-", "_")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}: see `{self.prog} --help`")
-
-
 class Flags:
     """The settings of a program.
 
@@ -231,7 +227,7 @@ class Flags:
         self.program = program
         self._operands: list[tuple[str, str]] = []
         self._settings: list[_Setting] = []
-        self._parser = _Parser(
+        self._parser = CommandParser(
             prog=command or f"{program}.py",
             description=about,
             epilog=f"example:\n{_indented(example)}\n\n{general or _GENERAL_HELP}{exits}",
