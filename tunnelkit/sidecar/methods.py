@@ -132,22 +132,47 @@ def read_target(text: str, port: str) -> Target:
 def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
     """Return the methods of a sidecar's admin socket."""
 
-    def ports() -> list[dict[str, object]]:
-        return [port_status(port) for port in sidecar.ports.values()]
-
-    def dropped() -> list[str]:
-        found = sidecar.audit.findings() if sidecar.audit is not None else []
-        return [f"the workload behind {sidecar.endpoint.subject}: {one}" for one in found]
-
     async def status() -> dict[str, object]:
         return {
             "program": "sidecar_proxy",
             **endpoint_status(sidecar.endpoint),
-            "ports": ports(),
+            "ports": [port_status(port) for port in sidecar.ports.values()],
             "audit": audit_status(sidecar.audit),
             **outgoing_status(sidecar.outgoing),
         }
 
+    return {
+        **endpoint_methods("sidecar_proxy", sidecar.endpoint),
+        **capture_methods(lambda: sidecar.ports),
+        "status": status,
+        **_intercept_methods(sidecar),
+        **_rule_methods(sidecar),
+        "explain": _explain_method(sidecar),
+    }
+
+
+def _intercept_methods(sidecar: Sidecar) -> dict[str, Method]:
+    async def list_intercepts() -> list[dict[str, object]]:
+        return [port_status(port) for port in sidecar.ports.values()]
+
+    async def set_intercept(
+        port: str, peer: str, target: str = "", fail_open: bool = True
+    ) -> dict[str, object]:
+        sidecar.set_intercept(port, Intercept(peer, target or port, fail_open))
+        return port_status(sidecar.ports[port])
+
+    async def clear_intercept(port: str) -> dict[str, object]:
+        sidecar.clear_intercept(port)
+        return port_status(sidecar.ports[port])
+
+    return {
+        "intercept.list": list_intercepts,
+        "intercept.set": set_intercept,
+        "intercept.clear": clear_intercept,
+    }
+
+
+def _rule_methods(sidecar: Sidecar) -> dict[str, Method]:
     async def set_rule(
         port: str,
         name: str,
@@ -177,6 +202,10 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
         now = time.time()
         return [rule_status(rule, now) for rule in sidecar.rules_of(port)]
 
+    return {"rule.set": set_rule, "rule.clear": clear_rule, "rule.list": list_rules}
+
+
+def _explain_method(sidecar: Sidecar) -> Method:
     async def explain(
         port: str,
         method: str = "GET",
@@ -195,30 +224,9 @@ def sidecar_methods(sidecar: Sidecar) -> dict[str, Method]:
             why = f"it is answered with {refused.status} before any rule is asked: {refused}"
             return {"port": port, **explanation(Choice(None, why)), "target": "nobody"}
         found = {"port": port, **explanation(choice)}
-        return {**found, "dropped": dropped()} if sidecar.audit is not None else found
+        if sidecar.audit is None:
+            return found
+        who = f"the workload behind {sidecar.endpoint.subject}"
+        return {**found, "dropped": [f"{who}: {one}" for one in sidecar.audit.findings()]}
 
-    async def list_intercepts() -> list[dict[str, object]]:
-        return ports()
-
-    async def set_intercept(
-        port: str, peer: str, target: str = "", fail_open: bool = True
-    ) -> dict[str, object]:
-        sidecar.set_intercept(port, Intercept(peer, target or port, fail_open))
-        return port_status(sidecar.ports[port])
-
-    async def clear_intercept(port: str) -> dict[str, object]:
-        sidecar.clear_intercept(port)
-        return port_status(sidecar.ports[port])
-
-    return {
-        **endpoint_methods("sidecar_proxy", sidecar.endpoint),
-        **capture_methods(lambda: sidecar.ports),
-        "status": status,
-        "intercept.list": list_intercepts,
-        "intercept.set": set_intercept,
-        "intercept.clear": clear_intercept,
-        "rule.set": set_rule,
-        "rule.clear": clear_rule,
-        "rule.list": list_rules,
-        "explain": explain,
-    }
+    return explain

@@ -161,6 +161,24 @@ async def test_service_that_is_away_is_told_with_who_has_it(autojump_clock: Mock
     assert "8080" not in answer.body
 
 
+async def test_service_that_does_not_answer_is_not_waited_for(autojump_clock: MockClock) -> None:
+    async with open_house(shop=public()) as house:
+        house.lab.network.stall("gate", "web")
+        answer = await house.get()
+    assert (answer.status, "takes too long" in answer.body) == (504, True)
+
+
+async def test_head_that_is_too_long_is_told_in_words(autojump_clock: MockClock) -> None:
+    async with open_house(shop=public()) as house:
+        wire = await house.dial()
+        await wire.send_all(
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + bytes(70_000).replace(b"\0", b"x")
+        )
+        answer = await wire.receive_some()
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"deleting the cookies of this site often helps" in answer
+
+
 async def test_who_may_not_in_is_not_told_who_has_it(autojump_clock: MockClock) -> None:
     site = replace(ADAS, intercept=Interception("ada's laptop"))
     async with open_house(shop=site) as house:

@@ -6,7 +6,6 @@ import pytest
 
 from tests.tunnelkit.http.h2_peer import (
     ALL,
-    ASK,
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -48,22 +47,6 @@ from tunnelkit.http.h2_events import (
 )
 from tunnelkit.http.h2_frames import PREFACE, ErrorCodes
 from tunnelkit.http.h2_machine import MAX_CONTINUATIONS, Machine
-
-
-@pytest.fixture
-def peer() -> Peer:
-    """A client beside a machine that answers."""
-    return Peer()
-
-
-@pytest.fixture
-def server() -> Peer:
-    """A server beside a machine that has asked on stream 1, and has more to say there."""
-    made = Peer(is_client=False)
-    assert made.machine.open_stream(ASK, ends=False) == 1
-    made.said()
-    return made
-
 
 # --- errors of the connection -------------------------------------------------------------------
 

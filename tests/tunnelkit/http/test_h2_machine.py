@@ -50,22 +50,6 @@ from tunnelkit.http.h2_gate import MAX_CONTROL_FRAMES, MAX_RESETS
 from tunnelkit.http.h2_machine import Machine
 from tunnelkit.http.h2_sending import MAX_REMEMBERED
 
-
-@pytest.fixture
-def peer() -> Peer:
-    """A client beside a machine that answers."""
-    return Peer()
-
-
-@pytest.fixture
-def server() -> Peer:
-    """A server beside a machine that has asked on stream 1, and has more to say there."""
-    made = Peer(is_client=False)
-    assert made.machine.open_stream(ASK, ends=False) == 1
-    made.said()
-    return made
-
-
 # --- streams that are over ----------------------------------------------------------------------
 
 
