@@ -65,14 +65,18 @@ async def stage(credentials: Credentials, nursery: trio.Nursery) -> AsyncGenerat
 
 
 async def start(*arguments: str) -> trio.Process:
-    """Start the program with pipes for all three."""
-    return await trio.lowlevel.open_process(
-        [sys.executable, "-m", "tunnelkit.connect", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    )
+    """Start the program with pipes for all three, as a terminal does: it hears of a hang-up."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it
+    try:
+        return await trio.lowlevel.open_process(
+            [sys.executable, "-m", "tunnelkit.connect", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @dataclass

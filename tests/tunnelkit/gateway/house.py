@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import h11
 import trio
 
+from tests.tunnelkit.faults.http1 import Answer, HttpClient, fields_of, serve_http
 from tests.tunnelkit.faults.lab import Lab, address, open_lab
 from tests.tunnelkit.faults.wires import Service, Wire, dial, serve
 from tunnelkit.gateway import (
@@ -58,67 +59,23 @@ def public(name: str = "shop", host: str = "web", **more: object) -> Site:
     return Site(name, address(host, 8080), **{"access": Access.PUBLIC, **more})  # type: ignore[arg-type] # a test's choice
 
 
-@dataclass
-class Answer:
-    """What a client got."""
-
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
 async def tell(service: Service, wire: Wire) -> None:
-    """Serve HTTP/1.1 by h11: each answer says what was asked, its fields included."""
-    connection = h11.Connection(h11.SERVER)
-    size, lines = 0, [""]
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await service.receive(wire))
-        elif isinstance(event, h11.Request):
-            size, lines = 0, [f"{service.name} {event.method.decode()} {event.target.decode()}"]
-            lines += [f"{name.decode()}: {value.decode()}" for name, value in event.headers]
-        elif isinstance(event, h11.Data):
-            size += len(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            body = "\n".join([*lines, f"size: {size}"]).encode()
-            head = h11.Response(status_code=200, headers=[("Content-Length", str(len(body)))])
-            data = connection.send(head) or b""
-            data += connection.send(h11.Data(data=body)) or b""
-            await wire.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
-            if connection.our_state is h11.MUST_CLOSE:
-                return
-            connection.start_next_cycle()
-        else:
-            return
+    """Serve HTTP/1.1: each answer says what was asked, its fields included."""
+
+    def lines(request: h11.Request, size: int) -> str:
+        first = f"{service.name} {request.method.decode()} {request.target.decode()}"
+        fields = [f"{name.decode()}: {value.decode()}" for name, value in request.headers]
+        return "\n".join([first, *fields, f"size: {size}"])
+
+    await serve_http(service, wire, lines)
 
 
-class Client:
-    """One connection of a client of h11."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._connection = h11.Connection(h11.CLIENT)
+class Client(HttpClient):
+    """One connection to a gateway."""
 
     async def get(self, target: str = "/", host: str = SHOP, **headers: str) -> Answer:
         """Ask, and return the answer."""
-        fields = [("Host", host)]
-        fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
-        if self._connection.our_state is h11.DONE:
-            self._connection.start_next_cycle()
-        head = h11.Request(method="GET", target=target, headers=fields)
-        data = self._connection.send(head) or b""
-        await self.wire.send_all(data + (self._connection.send(h11.EndOfMessage()) or b""))
-        answer = Answer(0, {}, "")
-        while not isinstance(event := self._connection.next_event(), h11.EndOfMessage):
-            if event is h11.NEED_DATA:
-                self._connection.receive_data(await self.wire.receive_some())
-            elif isinstance(event, h11.Response):
-                answer.status = event.status_code
-                answer.headers = {name.decode(): value.decode() for name, value in event.headers}
-            elif isinstance(event, h11.Data):
-                answer.body += event.data.decode()
-        return answer
+        return await self.send("GET", target, [("Host", host), *fields_of(headers)])
 
 
 @dataclass

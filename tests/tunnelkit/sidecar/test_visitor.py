@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.tunnelkit.faults.http1 import HttpClient, fields_of, serve_http
 from tests.tunnelkit.faults.lab import address
 from tests.tunnelkit.faults.wires import Service, Wire, serve
 from tests.tunnelkit.sidecar.stage import Handler, Stage, open_stage, run_devbox
@@ -30,61 +31,22 @@ DEV = Developer("dev", "web")
 
 
 async def web(service: Service, wire: Wire) -> None:
-    """Serve HTTP/1.1 by h11: each answer names the service and what was asked for."""
-    connection = h11.Connection(h11.SERVER)
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await service.receive(wire))
-        elif isinstance(event, h11.Request):
-            asked = f"{service.name} {event.method.decode()} {event.target.decode()}"
-            size = 0
-        elif isinstance(event, h11.Data):
-            size += len(event.data)
-        elif isinstance(event, h11.EndOfMessage):
-            body = f"{asked} {size}".encode()
-            head = h11.Response(status_code=200, headers=[("Content-Length", str(len(body)))])
-            data = connection.send(head) or b""
-            data += connection.send(h11.Data(data=body)) or b""
-            await wire.send_all(data + (connection.send(h11.EndOfMessage()) or b""))
-            if connection.our_state is h11.MUST_CLOSE:
-                return
-            connection.start_next_cycle()
-        else:
-            return
+    """Serve HTTP/1.1: each answer names the service and what was asked for."""
+
+    def line(request: h11.Request, size: int) -> str:
+        return f"{service.name} {request.method.decode()} {request.target.decode()} {size}"
+
+    await serve_http(service, wire, line)
 
 
-class Client:
-    """One connection of a client of h11."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
-        self._connection = h11.Connection(h11.CLIENT)
+class Client(HttpClient):
+    """One connection to a port."""
 
     async def ask(self, target: str = "/", body: bytes = b"", **headers: str) -> str:
         """Send a request and return the body of its answer, behind its status."""
-        fields = [("Host", "shop"), ("Content-Length", str(len(body)))]
-        fields += [(name.replace("_", "-"), value) for name, value in headers.items()]
-        if self._connection.our_state is h11.DONE:
-            self._connection.start_next_cycle()
-        head = h11.Request(method="POST", target=target, headers=fields)
-        data = self._connection.send(head) or b""
-        data += self._connection.send(h11.Data(data=body)) or b""
-        await self.wire.send_all(data + (self._connection.send(h11.EndOfMessage()) or b""))
-        return await self._answer()
-
-    async def _answer(self) -> str:
-        status, content = 0, b""
-        while not isinstance(event := self._connection.next_event(), h11.EndOfMessage):
-            if event is h11.NEED_DATA:
-                self._connection.receive_data(await self.wire.receive_some())
-            elif isinstance(event, h11.Response):
-                status = event.status_code
-            elif isinstance(event, h11.Data):
-                content += event.data
-            elif isinstance(event, h11.ConnectionClosed):
-                raise trio.EndOfChannel
-        return f"{status} {content.decode()}"
+        fields = [("Host", "shop"), ("Content-Length", str(len(body))), *fields_of(headers)]
+        answer = await self.send("POST", target, fields, body)
+        return f"{answer.status} {answer.body}"
 
 
 def rule(name: str, *conditions: str, target: object = DEV, fail_open: bool = True) -> Rule:
